@@ -1,0 +1,43 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help install constraints demo test check bench up down schemas
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/.installed  ## make .venv with everything in it
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+constraints: install  ## pin what is installed now
+	@(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > constraints.new && mv constraints.new constraints.txt
+
+up: install  ## start the five servers of this machine
+	$(BIN)/python -m devstack up
+
+down: install  ## stop them
+	$(BIN)/python -m devstack down
+
+demo: install  ## the main job, from nothing to verified, on real servers
+	$(BIN)/python -m demo
+
+check: install  ## lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check  ## check, and every test, on real servers
+	$(BIN)/pytest
+
+bench: install  ## measure on this machine
+	$(BIN)/python -m bench.throughput
+
+schemas: install  ## write schemas/ from the models
+	$(BIN)/wallex schemas
