@@ -1,0 +1,135 @@
+"""The commands: what a sender may ask for, as pydantic models (contract, "Commands").
+
+Reading is strict: an unknown field is refused, since a misspelt `expectedVersion` that is silently ignored would move
+money that its sender meant to protect. Ids stay text (lower-case UUIDs with hyphens), since text is what travels to
+every store. A model is frozen and holds exactly what the sender asked, defaults filled in.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from worker.contracts.currencies import CURRENCIES
+from worker.contracts.money import ZERO, Amount, InitialBalance
+
+METADATA_BYTES_MAX = 8 * 1024
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
+OwnerId = Annotated[str, Field(min_length=1, max_length=255)]
+Reference = Annotated[str, Field(max_length=255)]
+
+
+def _known_currency(value: str) -> str:
+    if value not in CURRENCIES:
+        raise PydanticCustomError("unknown_currency", "a currency is an ISO 4217 code in capitals, such as USD")
+    return value
+
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
+
+
+def _storable_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = orjson.dumps(value)
+        survives = orjson.loads(text) == value
+    except (TypeError, ValueError):
+        survives = False
+    if not survives:
+        raise PydanticCustomError("metadata", "metadata is JSON without NaN, infinities and integers beyond 64 bits")
+    if len(text) > METADATA_BYTES_MAX:
+        raise PydanticCustomError("metadata", "metadata is at most 8192 bytes of compact JSON in UTF-8")
+    return value
+
+
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_metadata)]
+
+
+def _rfc3339(value: object) -> object:
+    # Pydantic would also take a number (Unix time): the contract says RFC 3339 text.
+    if isinstance(value, (str, datetime)):
+        return value
+    raise PydanticCustomError("time", "a time is RFC 3339 text with a zone, such as 2026-11-22T12:00:00Z")
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339)]
+
+
+class CommandModel(BaseModel):
+    """What every command has in common."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+    command_id: Uuid = Field(description="The idempotency key.")
+    not_after: Time | None = Field(
+        None, description="Decided later than this, the command is refused with CommandExpired."
+    )
+    reference: Reference | None = Field(None, description="The caller's own reference.")
+    metadata: Metadata | None = Field(None, description="Of the event; at most 8 KiB.")
+
+
+class VersionedCommand(CommandModel):
+    """A command about a wallet that is there, which may insist on that wallet's version."""
+
+    expected_version: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
+        None, description="`walletId` or `fromWalletId` must be at this version at the command's turn."
+    )
+
+
+class CreateWallet(CommandModel):
+    """Open a wallet. `metadata` is the wallet's."""
+
+    type: Literal["CreateWallet"]
+    wallet_id: Uuid
+    owner_id: OwnerId
+    currency: Currency = "USD"
+    initial_balance: InitialBalance = ZERO
+
+
+class CreditWallet(VersionedCommand):
+    """Pay money in."""
+
+    type: Literal["CreditWallet"]
+    wallet_id: Uuid
+    amount: Amount
+    currency: Currency | None = Field(None, description="Missing: the wallet's.")
+
+
+class DebitWallet(VersionedCommand):
+    """Pay money out."""
+
+    type: Literal["DebitWallet"]
+    wallet_id: Uuid
+    amount: Amount
+    currency: Currency | None = Field(None, description="Missing: the wallet's.")
+
+
+class Transfer(VersionedCommand):
+    """Move money from one wallet to another: a debit and a credit, together or not at all."""
+
+    type: Literal["Transfer"]
+    from_wallet_id: Uuid
+    to_wallet_id: Uuid
+    amount: Amount
+    currency: Currency | None = Field(None, description="Missing: the wallet's.")
+
+
+Command = Annotated[CreateWallet | CreditWallet | DebitWallet | Transfer, Field(discriminator="type")]
+
+COMMAND_TYPES: tuple[type[CommandModel], ...] = (CreateWallet, CreditWallet, DebitWallet, Transfer)
+COMMAND: TypeAdapter[CreateWallet | CreditWallet | DebitWallet | Transfer] = TypeAdapter(Command)
