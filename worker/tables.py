@@ -118,9 +118,10 @@ commands = sa.Table(
     sa.Column("command_id", ID, primary_key=True),
     sa.Column("attempt", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("type", sa.String(32), nullable=False),
-    sa.Column("fingerprint", BYTEA, nullable=False, comment="of the meaning of the payload"),
+    sa.Column("fingerprint", BYTEA, nullable=False, comment="of the meaning of the payload; empty: it was never read"),
     sa.Column("event_wallet_ids", ARRAY(ID), nullable=False, comment="one for each event it made, in order"),
     sa.Column("event_versions", ARRAY(sa.BigInteger), nullable=False, comment="their versions, in the same order"),
+    sa.Column("error_code", sa.String(32), comment="of a rejection"),
     sa.Column("reply", sa.Text, nullable=False, comment="repeated byte for byte"),
     sa.Column("received_at", TIME, nullable=False),
 )

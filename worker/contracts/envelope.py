@@ -46,11 +46,8 @@ class ReplyTopics:
 
     def allow(self, name: str) -> bool:
         """Whether replies may go to the topic `name`."""
-        return (
-            name == self.default
-            or self.pattern.fullmatch(name) is not None
-            and _legal_topic(name) is not None
-            and name not in self.reserved
+        return name == self.default or (
+            self.pattern.fullmatch(name) is not None and _legal_topic(name) is not None and name not in self.reserved
         )
 
 
