@@ -1,0 +1,180 @@
+"""Connections to Postgres: SQLAlchemy's pool, and out of it the raw asyncpg connection for hot statements and `COPY`.
+
+Each session is bounded: it waits at most `LOCK_TIMEOUT_MS` for a lock, runs a statement for at most
+`STATEMENT_TIMEOUT_MS`, and holds its locks idle for at most `IDLE_IN_TRANSACTION_TIMEOUT_MS`. A commit is on the disk
+before it is acknowledged. A connection whose state is not known (cancelled, timed out, cut, a transaction left open) is
+ended, never given back to the pool: Postgres rolls its transaction back, unless a `COMMIT` was on its way. That one's
+outcome is unknown, and is found out by running the same command ids again.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, cast
+
+import asyncpg
+import sqlalchemy as sa
+import structlog
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from worker.settings import Settings
+
+RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only
+
+POOL_CONNECTIONS = 8
+"""At most this many a process: a worker has a few batches in hand, each with one."""
+POOL_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+COMMAND_TIMEOUT_S = 15
+"""The client's own limit, for a server that no longer answers: later than the server's, which says more."""
+
+LOCK_TIMEOUT_MS = 2_000
+STATEMENT_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+MIGRATION_STATEMENT_TIMEOUT_MS = 600_000
+"""An index on a large table takes its time; waiting for a lock stays as short as ever."""
+
+log = structlog.get_logger(__name__)
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Return the process's engine; nothing is connected before its first use, and `dispose()` ends it."""
+    engine = create_async_engine(
+        database_url(settings),
+        pool_size=POOL_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_S,
+        connect_args=_connect_args(settings, STATEMENT_TIMEOUT_MS) | {"command_timeout": COMMAND_TIMEOUT_S},
+        hide_parameters=True,
+    )
+    return _watched(engine, settings)
+
+
+def create_migration_engine(settings: Settings) -> AsyncEngine:
+    """Return an engine for the migrator's role, without a pool, whose statements may run long."""
+    migrator = settings.as_migrator()
+    engine = create_async_engine(
+        database_url(migrator),
+        poolclass=NullPool,
+        connect_args=_connect_args(migrator, MIGRATION_STATEMENT_TIMEOUT_MS),
+        hide_parameters=True,
+    )
+    return _watched(engine, settings)
+
+
+def database_url(settings: Settings) -> sa.URL:
+    """Return the URL of the runtime user's connection; its `str` hides the password."""
+    return sa.URL.create(
+        "postgresql+asyncpg",
+        username=settings.db_username,
+        password=settings.db_password.get_secret_value(),
+        host=settings.db_host,
+        port=settings.db_port,
+        database=settings.db_name,
+    )
+
+
+@asynccontextmanager
+async def raw_connection(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
+    """Lend an asyncpg connection outside of any transaction; the caller leaves it so, or it is ended.
+
+    Raises what asyncpg raises; where no connection can be had, `OSError` (no server), `TimeoutError` (no answer) or
+    `sqlalchemy.exc.TimeoutError` (the pool's are all in use).
+    """
+    async with engine.connect() as pooled:
+        raw = await _driver_connection(pooled)
+        reusable = False
+        try:
+            yield raw
+            reusable = not raw.is_in_transaction()
+        except asyncpg.PostgresError:
+            # The server itself answered, so what state it is in is known. After anything else it is not.
+            if raw.is_in_transaction() and not raw.is_closed():
+                await raw.execute("ROLLBACK")
+            reusable = True
+            raise
+        finally:
+            if not reusable:
+                _end(pooled, raw)
+
+
+@asynccontextmanager
+async def raw_transaction(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
+    """Lend an asyncpg connection in a `READ COMMITTED` transaction: committed after the block, rolled back on an error.
+
+    A block that swallowed a database error is refused with `InFailedSQLTransactionError`: Postgres would answer its
+    `COMMIT` with a quiet `ROLLBACK`. An error other than the server's own while committing leaves the outcome unknown.
+    """
+    async with raw_connection(engine) as raw:
+        await raw.execute("BEGIN")
+        yield raw
+        if await raw.execute("COMMIT") != "COMMIT":
+            raise asyncpg.InFailedSQLTransactionError("rolled back: an error of a statement in the block was swallowed")
+
+
+async def _driver_connection(pooled: AsyncConnection) -> RawConnection:
+    """Unwrap the asyncpg connection, passing over those that died while they lay in the pool."""
+    while True:
+        raw = cast(RawConnection, (await pooled.get_raw_connection()).driver_connection)
+        if not raw.is_closed():
+            return raw
+        # A revalidating SQLAlchemy connection takes the pool's next one, at last a new one.
+        await pooled.invalidate()
+
+
+def _end(pooled: AsyncConnection, raw: RawConnection) -> None:
+    """End the connection without awaiting anything: a second cancellation must not bring it back into the pool."""
+    raw.terminate()
+    if pooled.sync_connection is not None:
+        pooled.sync_connection.invalidate()
+
+
+def _connect_args(settings: Settings, statement_timeout_ms: int) -> dict[str, Any]:
+    return {
+        "timeout": CONNECT_TIMEOUT_S,
+        "ssl": _tls(settings),
+        "server_settings": {
+            "application_name": "wallex",
+            "search_path": "public",
+            "TimeZone": "UTC",
+            "default_transaction_isolation": "read committed",
+            "synchronous_commit": "on",
+            "lock_timeout": str(LOCK_TIMEOUT_MS),
+            "statement_timeout": str(statement_timeout_ms),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            # Compiling costs more than our statements take, and large arrays make the planner think otherwise.
+            "jit": "off",
+        },
+    }
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    """With `DB_SSL_CA` the server's certificate and name are verified; `DB_SSL` alone encrypts, no more."""
+    if settings.db_ssl_ca is not None:
+        return ssl.create_default_context(cafile=str(settings.db_ssl_ca))
+    if not settings.db_ssl:
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _watched(engine: AsyncEngine, settings: Settings) -> AsyncEngine:
+    """With `DB_LOGGING`, log every statement of this engine, raw ones as well, without its parameters."""
+    if settings.db_logging:
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def watch(dbapi_connection: Any, _record: Any) -> None:
+            dbapi_connection.driver_connection.add_query_logger(_log_query)
+
+    return engine
+
+
+def _log_query(record: Any) -> None:
+    failure = type(record.exception).__name__ if record.exception else None
+    log.info("sql", query=record.query, elapsed_ms=round(record.elapsed * 1000, 3), failure=failure)
