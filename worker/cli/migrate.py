@@ -1,0 +1,91 @@
+"""`wallex migrate …`: the schema, over Alembic, as the migrator (`DB_MIGRATION_USERNAME`).
+
+Each command may be repeated, and run beside running workers. What goes wrong is said in one line, exit code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from worker import migration
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
+
+Name = Annotated[str, typer.Argument(help="What it does, in a few words; becomes the file's name.")]
+
+commands = typer.Typer(help="Run, revert, show and write migrations.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(commands, name="migrate")
+
+
+@commands.command()
+def run() -> None:
+    """Run the pending migrations."""
+    with _settings() as settings:
+        pending = asyncio.run(migration.run_migrations(settings))
+    for done in pending:
+        typer.echo(f"ran {done.revision} {done.title}")
+    if not pending:
+        typer.echo("nothing to run: the schema is up to date")
+
+
+@commands.command()
+def revert() -> None:
+    """Undo the last migration that was run, with all that its tables hold."""
+    with _settings() as settings:
+        reverted = asyncio.run(migration.revert_migration(settings))
+    typer.echo(f"reverted {reverted.revision} {reverted.title}" if reverted else "nothing to revert")
+
+
+@commands.command()
+def show() -> None:
+    """List all migrations, [X] where applied; exit code 1 if any is pending."""
+    with _settings() as settings:
+        migrations = asyncio.run(migration.list_migrations(settings))
+    for one in migrations:
+        typer.echo(f"[{'X' if one.applied else ' '}] {one.revision} {one.title}")
+    if not all(one.applied for one in migrations):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def generate(name: Name) -> None:
+    """Write a migration with what differs between the database and worker/tables.py; exit code 1 if nothing does."""
+    with _settings() as settings:
+        file = asyncio.run(migration.generate_migration(settings, name))
+    if file is None:
+        typer.echo("nothing to generate: the database has what worker/tables.py says")
+        raise typer.Exit(1)
+    typer.echo(f"wrote {file}")
+
+
+@commands.command()
+def create(name: Name) -> None:
+    """Write an empty migration, to be filled in by hand."""
+    with _settings() as settings:
+        file = migration.create_migration(settings, name)
+    typer.echo(f"wrote {file}")
+
+
+@contextmanager
+def _settings() -> Iterator[Settings]:
+    """Give the settings, and turn what the database or Alembic refuses into one line and exit code 1."""
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    try:
+        yield settings
+    except (OSError, DBAPIError, CommandError) as error:
+        # A driver's error has its server's own words; SQLAlchemy's text around them would show the statement.
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        where = f"{settings.db_host}:{settings.db_port}/{settings.db_name}"
+        typer.echo(f"wallex: cannot migrate {where}: {reason}", err=True)
+        raise typer.Exit(1) from error
