@@ -1,0 +1,89 @@
+"""Logs: one JSON object a line on stderr, or readable lines where stderr is a terminal.
+
+`event` is a short constant, what varies stands in fields; times are UTC, ISO 8601. The libraries' own lines take the
+same way, the talkative ones from WARNING up. No line carries a message's body; what looks like the user part of a URI
+is cut out of every line, whoever wrote it. Stdout stays free for what a command prints.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import orjson
+import structlog
+from structlog.types import EventDict, Processor
+
+# At INFO these write a line for each request or poll.
+TALKATIVE = (
+    "aiokafka",
+    "aiohttp",
+    "alembic",
+    "elastic_transport",
+    "elasticsearch",
+    "faststream",
+    "kafka",
+)
+
+
+# The user part of a URI in the middle of a line, up to its last `@`, and what follows `password=`.
+SECRET = re.compile(r"""(://)[^\s"'<>]*(?=@)|(?i:(password=))[^\s"'&,)]*""")
+
+
+def configure_logs(level: str, stream: TextIO | None = None) -> None:
+    """Send the logs of the whole process, from `level` up, to `stream` (stderr); may be called again."""
+    stream = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        _CleanFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(stream)],
+        )
+    )
+    _replace_handlers(handler, level)
+
+
+class _CleanFormatter(structlog.stdlib.ProcessorFormatter):
+    """Cuts secrets out of the finished line, where an exception's text stands as well."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return SECRET.sub(lambda found: f"{found[1] or found[2]}***", super().format(record))
+
+
+def _replace_handlers(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(level if level == "DEBUG" else max(root.level, logging.WARNING))
+
+
+def _renderers(stream: TextIO) -> list[Processor]:
+    if stream.isatty():
+        # Rich's tracebacks would show local variables, and with them whatever a frame held.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def _json(event: EventDict, **_options: object) -> str:
+    return orjson.dumps(event, default=str).decode()
