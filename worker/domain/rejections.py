@@ -26,6 +26,12 @@ class Rejected:
     details: Mapping[str, str | int]
 
 
+def idempotency_conflict(command_id: str) -> Rejected:
+    """The command id was used before, for another command."""
+    message = "This commandId was used with another payload. A new command needs an id of its own."
+    return Rejected(ErrorCode.IDEMPOTENCY_CONFLICT, message, {"commandId": command_id})
+
+
 def command_expired(not_after: datetime, now: datetime) -> Rejected:
     """Decided later than its sender allowed."""
     details = {"notAfter": format_time(not_after), "now": format_time(now)}

@@ -11,6 +11,8 @@ from decimal import Decimal
 
 from worker.contracts.status import WalletStatus
 
+NO_METADATA = "{}"
+
 
 @dataclass(frozen=True, slots=True)
 class Wallet:

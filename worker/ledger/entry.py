@@ -61,6 +61,29 @@ class Constants:
     metadata: str
 
 
+class NewEvent(NamedTuple):
+    """An event as it is appended to the stream of `wallet_id`, at the revision `version`."""
+
+    wallet_id: str
+    version: int
+    event_id: str
+    type: str
+    data: bytes
+    properties: dict[str, str]
+
+
+def new_event(entry: Entry, wallet: Constants) -> NewEvent:
+    """The event that `entry` is."""
+    return NewEvent(
+        entry.wallet_id,
+        entry.version,
+        entry.event_id,
+        entry.event_type,
+        event_data(entry, wallet),
+        event_properties(entry),
+    )
+
+
 def event_id(command_id: str, place: int) -> str:
     """The id of a command's event number `place`: UUIDv5, so that appending it again changes nothing.
 

@@ -1,0 +1,37 @@
+"""A batch in one Postgres transaction: recall, lock, decide, persist.
+
+Promises: all of the batch or none of it; commands take effect in the order given; a command that ran before is not run
+again, its first reply comes back. Relies on: the wallets being locked before anything is read, so that what is decided
+here is decided on what is true. Safe to repeat: whatever was committed is recalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.crash_points import crash_point
+from worker.database import raw_transaction
+from worker.domain.decide import wallet_ids
+from worker.ledger.decide_batch import Outcome, Received, decide_batch
+from worker.ledger.lock import lock_wallets, read_clock
+from worker.ledger.persist import persist
+from worker.ledger.recall import recall
+
+
+async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outcome]:
+    """Run `batch` in one transaction and commit it: one outcome for each command, in order.
+
+    Raises what asyncpg raises (`errors.from_postgres` says what it means), or `Conflict` where a wallet moved in spite
+    of its lock. After an error that is not the server's own answer, whether it was committed is unknown: run it again.
+    """
+    async with raw_transaction(engine) as connection:
+        locked = await lock_wallets(connection, {id_ for received in batch for id_ in wallet_ids(received.command)})
+        crash_point("lock")
+        ran = await recall(connection, [received.command.command_id for received in batch])
+        decided = decide_batch(batch, locked, ran, await read_clock(connection))
+        await persist(connection, decided)
+        crash_point("persist")
+    crash_point("commit")
+    return decided.outcomes

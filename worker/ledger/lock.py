@@ -1,0 +1,50 @@
+"""Lock all wallets of a batch, then read the time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import cast
+
+from worker.contracts.status import WalletStatus
+from worker.database import RawConnection
+from worker.domain.wallet import Wallet
+
+# Sorted, in one statement: batches that share wallets wait for one another, and never in a circle.
+LOCK_WALLETS = """
+SELECT id::text, owner_id, currency, status, balance, held_balance, version, metadata, created_at, updated_at
+FROM wallets
+WHERE id = ANY($1::uuid[])
+ORDER BY id
+FOR UPDATE
+"""
+
+# The statement's own time, not the transaction's: what waited for its locks must not be decided in the past.
+READ_CLOCK = "SELECT clock_timestamp()"
+
+# Which of these wallets somebody else has locked: skipping the locked ones tells them from the others at once.
+BUSY_WALLETS = """
+SELECT id::text FROM wallets WHERE id = ANY($1::uuid[])
+EXCEPT
+SELECT id::text FROM (SELECT id FROM wallets WHERE id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED) AS free
+"""
+
+_STATUS = {status.value: status for status in WalletStatus}
+
+
+async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
+    """Lock the wallets that exist, until the transaction ends, and return them by id."""
+    rows = await connection.fetch(LOCK_WALLETS, sorted(ids))
+    return {
+        id_: Wallet(id_, owner_id, currency, _STATUS[status], *rest) for id_, owner_id, currency, status, *rest in rows
+    }
+
+
+async def read_clock(connection: RawConnection) -> datetime:
+    """Postgres's time, which is the only time that decides (contract, "Commands", last rule)."""
+    return cast(datetime, await connection.fetchval(READ_CLOCK))
+
+
+async def find_busy_wallets(connection: RawConnection, ids: Collection[str]) -> frozenset[str]:
+    """Which of the wallets `ids` another transaction has locked at this moment."""
+    return frozenset(row[0] for row in await connection.fetch(BUSY_WALLETS, sorted(ids)))

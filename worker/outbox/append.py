@@ -1,0 +1,169 @@
+"""Append what a batch made to the wallets' streams, whatever became of earlier attempts and of other workers.
+
+One call carries all runs. Where it is refused, the answer names the streams that stand elsewhere; the others go at
+once, and each named one by where it stands:
+
+- at or past our last event: that event alone; its success proves the ids. Refused, the stores contradict each other.
+- in between: what it lacks, and a proof of what it has. (A run of which only a part is there is refused for ever.)
+- before our first: another worker is late, or dead. Tried again every `BEHIND_RETRY_S`; only once the stream has not
+  moved for `BEHIND_PATIENCE_S` it is helped, from the ledger. Helping at once makes two workers' copies collide, and
+  a copy in flight times out.
+
+Promises: returns when every event is in its stream once, or its wallet is named as contradictory. Safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.outbox.backfill import load_runs, read_versions
+from worker.outbox.event_store import Appended, EventStore
+from worker.outbox.run import Run
+from worker.retry import until_available
+
+BEHIND_RETRY_S = 0.025
+BEHIND_PATIENCE_S = 1.0
+DELETED = -5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Appending:
+    """What is still to be done for a batch.
+
+    `ready` runs are sent next, `proofs` before them; `late` ones wait for another worker. `stands` says of a wallet
+    whose run was late at which revision its stream stood, and since when (monotonic seconds).
+    """
+
+    store: EventStore
+    engine: AsyncEngine
+    ready: list[Run]
+    proofs: list[Run]
+    late: list[Run] = field(default_factory=list)
+    stands: dict[str, tuple[int, float]] = field(default_factory=dict)
+    contradictory: set[str] = field(default_factory=set)
+
+
+async def append_runs(
+    store: EventStore, engine: AsyncEngine, runs: Sequence[Run], proofs: Sequence[Run] = ()
+) -> frozenset[str]:
+    """Append `runs`, after asking for `proofs` of what was committed earlier; return the contradictory wallets.
+
+    Waits for as long as KurrentDB or Postgres are away. A proof whose event is not there yet is appended like a run.
+    """
+    work = Appending(store, engine, list(runs), list(proofs))
+    while work.proofs or work.ready or work.late:
+        if work.proofs:
+            await _prove(work)
+        elif work.ready:
+            await _write(work)
+        else:
+            await asyncio.sleep(BEHIND_RETRY_S)
+            await _try_late_again(work)
+    return frozenset(work.contradictory)
+
+
+async def _write(work: Appending) -> None:
+    """Send what is ready; what was not written stays, sorted by where its stream stands."""
+    sent, work.ready = work.ready, []
+    appended = await _send(work, sent)
+    work.ready = [run for run in appended.unwritten if run.wallet_id not in appended.revisions]
+    await _sort(work, sent, appended.revisions)
+
+
+async def _prove(work: Appending) -> None:
+    """Ask for all proofs at once. Where that is refused though all streams are far enough, ask for each alone."""
+    sent, work.proofs = work.proofs, []
+    appended = await _send(work, sent)
+    last = {run.wallet_id: run.last for run in sent}
+    short = {wallet_id: at for wallet_id, at in appended.revisions.items() if at < last[wallet_id]}
+    await _sort(work, sent, short)
+    unproven = [run for run in appended.unwritten if run.wallet_id not in short]
+    if len(unproven) < len(sent):
+        work.proofs += unproven
+        return
+    for run in unproven:
+        alone = await _send(work, [run])
+        if alone.revisions:
+            _contradict(work, run, alone.revisions[run.wallet_id])
+
+
+async def _sort(work: Appending, sent: Sequence[Run], revisions: Mapping[str, int]) -> None:
+    """Put each run of `sent` that was refused where it belongs, by the revision at which its stream stands."""
+    refused = [(run, revisions[run.wallet_id]) for run in sent if run.wallet_id in revisions]
+    beyond = [run.wallet_id for run, at in refused if at > run.last]
+    versions = await until_available("postgres", lambda: read_versions(work.engine, beyond)) if beyond else {}
+    for run, at in refused:
+        if at <= DELETED or at > versions.get(run.wallet_id, at):
+            _contradict(work, run, at)
+        elif at >= run.last:
+            work.proofs.append(run.proof())
+        elif at >= run.first - 1:
+            work.ready.append(run.after(at))
+            if at >= run.first:
+                work.proofs.append(run.until(at).proof())
+        else:
+            _wait(work, run, at)
+
+
+def _wait(work: Appending, run: Run, at: int) -> None:
+    """Put a run by whose stream stands before it, and remember since when the stream has stood there."""
+    work.late.append(run)
+    if run.wallet_id not in work.stands or work.stands[run.wallet_id][0] != at:
+        work.stands[run.wallet_id] = at, time.monotonic()
+
+
+async def _try_late_again(work: Appending) -> None:
+    """Make the late runs ready again; those whose streams have long not moved, with what these lack."""
+    late, work.late = work.late, []
+    patience_began = time.monotonic() - BEHIND_PATIENCE_S
+    lacking = {
+        run.wallet_id: (work.stands[run.wallet_id][0] + 1, run.first - 1)
+        for run in late
+        if work.stands[run.wallet_id][1] <= patience_began
+    }
+    missing = await until_available("postgres", lambda: load_runs(work.engine, lacking)) if lacking else {}
+    for run in late:
+        if run.wallet_id in lacking:
+            _help(work, run, missing.get(run.wallet_id))
+        else:
+            work.ready.append(run)
+
+
+def _help(work: Appending, run: Run, missing: Run | None) -> None:
+    """Append for a worker that is gone: `missing` comes from the ledger, then `run` follows."""
+    at = work.stands[run.wallet_id][0]
+    if missing is None or missing.first != at + 1:
+        _contradict(work, run, at)
+        return
+    log.info("stream_helped", wallet_id=run.wallet_id, first=missing.first, last=missing.last)
+    if missing.last == run.first - 1:
+        work.ready.append(Run(run.wallet_id, [*missing.events, *run.events]))
+    else:
+        # More is missing than is loaded at once: this part now, and the next without waiting again.
+        work.ready.append(missing)
+        work.late.append(run)
+        work.stands[run.wallet_id] = missing.last, work.stands[run.wallet_id][1]
+
+
+def _contradict(work: Appending, run: Run, at: int) -> None:
+    work.contradictory.add(run.wallet_id)
+    log.error(
+        "stores_contradict",
+        wallet_id=run.wallet_id,
+        first=run.first,
+        last=run.last,
+        stream_revision=at,
+        what_to_do="compare with `wallex verify`; the partition stays paused until the worker is started again",
+    )
+
+
+async def _send(work: Appending, runs: Sequence[Run]) -> Appended:
+    return await until_available("kurrentdb", lambda: work.store.append(runs))

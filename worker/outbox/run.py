@@ -1,0 +1,46 @@
+"""A run: consecutive events of one wallet, to be appended to its stream at an exact revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.ledger.entry import NewEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Events of `wallet_id` with consecutive versions. The stream must stand at `first - 1` (-1: not be there)."""
+
+    wallet_id: str
+    events: Sequence[NewEvent]
+
+    @property
+    def first(self) -> int:
+        """The version of the first event."""
+        return self.events[0].version
+
+    @property
+    def last(self) -> int:
+        """The version of the last event."""
+        return self.events[-1].version
+
+    def after(self, revision: int) -> Run:
+        """What a stream that stands at `revision` lacks of this run."""
+        return Run(self.wallet_id, [event for event in self.events if event.version > revision])
+
+    def until(self, revision: int) -> Run:
+        """What a stream that stands at `revision` has of this run."""
+        return Run(self.wallet_id, [event for event in self.events if event.version <= revision])
+
+    def proof(self) -> Run:
+        """The last event alone: its success proves that all before it are there, with these ids."""
+        return Run(self.wallet_id, self.events[-1:])
+
+
+def runs_of(events: Iterable[NewEvent]) -> list[Run]:
+    """The runs that `events` make, one for each wallet. A wallet's events come in the order of their versions."""
+    by_wallet: dict[str, list[NewEvent]] = {}
+    for event in events:
+        by_wallet.setdefault(event.wallet_id, []).append(event)
+    return [Run(wallet_id, run) for wallet_id, run in by_wallet.items()]
