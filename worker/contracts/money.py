@@ -13,7 +13,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-AMOUNT_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,4})?$"
+# The contract's `^[0-9]{1,15}(\.[0-9]{1,4})?$` and its upper limit in one, for those who only have the schema.
+AMOUNT_PATTERN = r"^(0?[0-9]{1,14}(\.[0-9]{1,4})?|10{14}(\.0{1,4})?)$"
 AMOUNT_MAX = Decimal(10) ** 14
 # A balance in ten-thousandths fits a signed 64-bit integer, in every store.
 BALANCE_MAX = 9 * Decimal(10) ** 14
@@ -63,13 +64,23 @@ def _parse_initial_balance(value: object) -> Decimal:
     return amount
 
 
-_INPUT_SCHEMA = {
-    "anyOf": [{"type": "string", "pattern": AMOUNT_PATTERN}, {"type": "integer", "minimum": 0, "maximum": 10**14}],
+_TEXT_SCHEMA = {"type": "string", "pattern": AMOUNT_PATTERN}
+_AMOUNT_SCHEMA = {
+    "description": "More than 0, at most 10^14: text, or an integer written without a fraction (5.0 is refused).",
+    "anyOf": [
+        {**_TEXT_SCHEMA, "not": {"pattern": r"^0+(\.0+)?$"}},
+        {"type": "integer", "minimum": 1, "maximum": 10**14},
+    ],
     "examples": ["12.5000"],
+}
+_INITIAL_BALANCE_SCHEMA = {
+    "description": "At least 0, at most 10^14: text, or an integer written without a fraction (5.0 is refused).",
+    "anyOf": [_TEXT_SCHEMA, {"type": "integer", "minimum": 0, "maximum": 10**14}],
+    "examples": ["250.0000"],
 }
 _OUTPUT_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,15}\.[0-9]{4}$", "examples": ["12.5000"]}
 
-Amount = Annotated[Decimal, BeforeValidator(_parse_amount), WithJsonSchema(_INPUT_SCHEMA)]
-InitialBalance = Annotated[Decimal, BeforeValidator(_parse_initial_balance), WithJsonSchema(_INPUT_SCHEMA)]
+Amount = Annotated[Decimal, BeforeValidator(_parse_amount), WithJsonSchema(_AMOUNT_SCHEMA)]
+InitialBalance = Annotated[Decimal, BeforeValidator(_parse_initial_balance), WithJsonSchema(_INITIAL_BALANCE_SCHEMA)]
 # Money in events and replies: always text with four places.
 Money = Annotated[Decimal, PlainSerializer(format_money, return_type=str), WithJsonSchema(_OUTPUT_SCHEMA)]
