@@ -1,0 +1,163 @@
+"""An event becomes documents: pure, so that the same event always makes the same document.
+
+Each event carries the wallet's state after it, so a document is made from one event alone, and of several events for
+one document only the last counts: writing just that one equals writing them all in order. A document's version is the
+event's revision + 1, so that Elasticsearch refuses what is older than what it has, and a repeat changes nothing.
+Relies on the contract ("KurrentDB", "Elasticsearch"): what an event must carry and does not is an `UnreadableEvent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import orjson
+
+from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType, stream_name
+from worker.contracts.money import format_money, to_minor
+from worker.errors import Contradiction
+
+WALLET_EVENT_TYPES = frozenset(
+    {
+        *EventType,
+        "HoldPlaced",
+        "HoldReleased",
+        "HoldCaptured",
+        "HoldExpired",
+        "WalletSuspended",
+        "WalletReactivated",
+        "WalletClosed",
+        "WalletMetadataUpdated",
+    }
+)
+"""What may stand in a wallet's stream; any other type is not ours to read."""
+
+STATEMENT_TYPES = WALLET_EVENT_TYPES - {
+    "WalletSuspended",
+    "WalletReactivated",
+    "WalletClosed",
+    "WalletMetadataUpdated",
+}
+"""Those that move or reserve money: each is a line of the statement."""
+
+
+class UnreadableEvent(Contradiction):
+    """A wallet's event is not what the contract says; the message names it by stream and revision."""
+
+
+class RecordedEvent(NamedTuple):
+    """An event as KurrentDB holds it: `data` and `metadata` are its bytes, untouched."""
+
+    id: str
+    type: str
+    stream: str
+    revision: int
+    commit_position: int
+    data: bytes
+    metadata: bytes
+
+
+class Event(NamedTuple):
+    """A wallet's event, read: `data` holds its facts and the state after it, `metadata` where it came from."""
+
+    id: str
+    type: str
+    revision: int
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def read_event(recorded: RecordedEvent) -> Event:
+    """Read the JSON of `recorded` and hold it against where it stands: `UnreadableEvent` if it is another's."""
+    try:
+        data = orjson.loads(recorded.data)
+        metadata = orjson.loads(recorded.metadata or b"{}")
+        stands = (stream_name(data["walletId"]), data["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(recorded, f"{type(error).__name__} {error}") from error
+    if stands != (recorded.stream, recorded.revision):
+        raise _unreadable(recorded, f"its data speak of {stands[0]} at version {stands[1]}")
+    return Event(recorded.id, recorded.type, recorded.revision, data, metadata)
+
+
+def _unreadable(recorded: RecordedEvent, reason: str) -> UnreadableEvent:
+    where = f"event {recorded.id} ({recorded.type}), revision {recorded.revision} of {recorded.stream}"
+    return UnreadableEvent(f"{where}, is not the event that the contract describes: {reason}")
+
+
+def last_of_each(key: Callable[[Event], str | None], events: Iterable[Event]) -> dict[str, Event]:
+    """For each document that `events` change, by its id, the last of the events that change it."""
+    return {document_id: event for event in events if (document_id := key(event)) is not None}
+
+
+def wallet_key(event: Event) -> str:
+    """The id of the wallet's document, which every event changes."""
+    return str(event.data["walletId"])
+
+
+def wallet_document(event: Event) -> dict[str, Any]:
+    """The wallet as it is after `event`."""
+    data = event.data
+    return {
+        "walletId": data["walletId"],
+        "version": event.revision,
+        "ownerId": data["ownerId"],
+        "currency": data["currency"],
+        "status": data["status"],
+        **_balances(data),
+        "metadata": data["walletMetadata"],
+        "createdAt": data["createdAt"],
+        "updatedAt": data["occurredAt"],
+    }
+
+
+def statement_key(event: Event) -> str | None:
+    """The id of the statement's line that `event` is; None where it is no line: no money moved or was reserved."""
+    if event.type not in STATEMENT_TYPES:
+        return None
+    if event.type == EventType.WALLET_CREATED and not _created_with_money(event):
+        return None
+    return event.id
+
+
+def statement_document(event: Event) -> dict[str, Any]:
+    """The line of the statement that `event` is: what moved, and the balances after it."""
+    data = event.data
+    hold = data.get("hold")
+    return {
+        "walletId": data["walletId"],
+        "eventId": event.id,
+        "version": event.revision,
+        "eventType": event.type,
+        **_money("amount", Decimal(data["initialBalance" if event.type == EventType.WALLET_CREATED else "amount"])),
+        **_balances(data),
+        "currency": data["currency"],
+        "ownerId": data["ownerId"],
+        "counterpartyWalletId": data.get("counterpartyWalletId"),
+        "transferId": data.get("transferId"),
+        "groupId": data.get("groupId"),
+        "holdId": hold["holdId"] if hold else None,
+        "reference": data.get("reference"),
+        "metadata": data.get("metadata"),
+        "commandId": event.metadata.get(CAUSATION_ID),
+        "correlationId": event.metadata.get(CORRELATION_ID),
+        "occurredAt": data["occurredAt"],
+    }
+
+
+def _created_with_money(event: Event) -> bool:
+    return Decimal(event.data["initialBalance"]) > 0
+
+
+def _balances(data: dict[str, Any]) -> dict[str, Any]:
+    balance, held = Decimal(data["balance"]), Decimal(data["heldBalance"])
+    return {
+        **_money("balance", balance),
+        **_money("heldBalance", held),
+        **_money("availableBalance", balance - held),
+    }
+
+
+def _money(name: str, value: Decimal) -> dict[str, Any]:
+    return {name: format_money(value), f"{name}Minor": to_minor(value)}

@@ -1,0 +1,125 @@
+"""A connection to KurrentDB that reads wallets' events in the order of `$all`: one of them, or all from a place on.
+
+`esdbclient` reads the URI, finds the node and brings the messages. The calls are made here, on a channel of our own:
+its iterator swallows cancellation, and takes longer over an event than all the rest of the way. What fails because the
+server is away is `Unavailable`; nothing is tried again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import grpc
+from esdbclient import AsyncEventStoreDBClient
+from esdbclient.exceptions import EventStoreDBClientException
+from esdbclient.protos.Grpc.shared_pb2 import Empty
+from esdbclient.protos.Grpc.streams_pb2 import ReadReq, ReadResp
+
+from worker.contracts.events import STREAM_PREFIX
+from worker.errors import Unavailable
+from worker.projection.document import RecordedEvent
+from worker.projection.subscription import Subscription, SubscriptionLost, recorded_event
+
+READ_PATH = "/event_store.client.streams.Streams/Read"
+ALL_WALLETS = f"^{STREAM_PREFIX}"
+
+FILTER_WINDOW = 2000
+"""Events that the server looks at before it tells how far it came."""
+MESSAGE_BYTES_MAX = 17 * 1024 * 1024
+"""KurrentDB takes events of up to 16 MiB."""
+READ_TIMEOUT_S = 5.0
+
+# What KurrentDB answers to a position at which no record begins.
+_NO_SUCH_POSITION = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
+
+
+class EventLog:
+    """The wallets' events of one KurrentDB; `connect` makes it."""
+
+    def __init__(self, client: AsyncEventStoreDBClient) -> None:
+        spec = client.connection_spec
+        self._metadata = (("connection-name", spec.options.ConnectionName),)
+        self._credentials = client.construct_call_credentials(spec.username, spec.password)
+        self._channel = _open_channel(client)
+        self._read: Any = self._channel.unary_stream(
+            READ_PATH, request_serializer=ReadReq.SerializeToString, response_deserializer=ReadResp.FromString
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, uri: str) -> AsyncIterator[Self]:
+        """Connect to the node that `uri` names, or to the leader of its cluster; `Unavailable` if none answers."""
+        client = AsyncEventStoreDBClient(uri)
+        try:
+            await client.connect()
+        except EventStoreDBClientException as error:
+            raise Unavailable(f"KurrentDB: {error}") from error
+        log = cls(client)
+        try:
+            yield log
+        finally:
+            await log._channel.close()
+            await client.close()
+
+    async def event_at(self, commit_position: int) -> RecordedEvent | None:
+        """The wallet event at `commit_position`; None where there is none, or the log has no such place."""
+        try:
+            event = await self._read_one(ReadReq.Options(all=_from(commit_position)))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _NO_SUCH_POSITION:
+                return None
+            raise SubscriptionLost.because(error) from error
+        return event if event and event.commit_position == commit_position else None
+
+    async def last_event(self) -> RecordedEvent | None:
+        """The newest wallet event; None where there is none."""
+        backwards = ReadReq.Options.Backwards
+        try:
+            return await self._read_one(
+                ReadReq.Options(all=ReadReq.Options.AllOptions(end=Empty()), read_direction=backwards)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise SubscriptionLost.because(error) from error
+
+    def subscribe(self, after: int | None) -> Subscription:
+        """Subscribe to the events behind the commit position `after`, or to all of them; enter it to begin."""
+        start = ReadReq.Options.AllOptions(start=Empty()) if after is None else _from(after)
+        options = ReadReq.Options(all=start, subscription=ReadReq.Options.SubscriptionOptions())
+        return Subscription(lambda: self._call(options, timeout_s=None), after, self.last_event)
+
+    async def _read_one(self, options: ReadReq.Options) -> RecordedEvent | None:
+        options.count = 1
+        async for response in self._call(options, READ_TIMEOUT_S):
+            if response.WhichOneof("content") == "event":
+                return recorded_event(response)
+        return None
+
+    def _call(self, options: ReadReq.Options, timeout_s: float | None) -> Any:
+        wallets = ReadReq.Options.FilterOptions.Expression(regex=ALL_WALLETS)
+        options.filter.CopyFrom(
+            ReadReq.Options.FilterOptions(stream_identifier=wallets, max=FILTER_WINDOW, checkpointIntervalMultiplier=1)
+        )
+        options.uuid_option.CopyFrom(ReadReq.Options.UUIDOption(string=Empty()))
+        return self._read(
+            ReadReq(options=options), timeout=timeout_s, metadata=self._metadata, credentials=self._credentials
+        )
+
+
+def _from(commit_position: int) -> ReadReq.Options.AllOptions:
+    """Inclusive in a read, exclusive in a subscription: the server's own rule."""
+    position = ReadReq.Options.Position(commit_position=commit_position, prepare_position=commit_position)
+    return ReadReq.Options.AllOptions(position=position)
+
+
+def _open_channel(client: AsyncEventStoreDBClient) -> grpc.aio.Channel:
+    options = (
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        # Without it a new channel shares the old one's reconnect back-off, which grows to minutes.
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    if not client.connection_spec.options.Tls:
+        return grpc.aio.insecure_channel(client.connection_target, options)
+    credentials = grpc.ssl_channel_credentials(client.root_certificates, client.private_key, client.certificate_chain)
+    return grpc.aio.secure_channel(client.connection_target, credentials, options)

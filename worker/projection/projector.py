@@ -1,0 +1,145 @@
+"""The projector's loop: open the indices, follow the events, write each batch, note how far it came; for ever.
+
+Safe to kill at any time and to run twice at once: what was written and not noted is written again, to no effect. A
+server that is away is waited for. What waiting does not mend (`Fatal`: a refused document, the checkpoint of another
+database; `Contradiction`: an unreadable event) is raised: the process ends with a line that says what to do, rather
+than leave something out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from elasticsearch import AsyncElasticsearch
+
+from worker.errors import Fatal, Unavailable
+from worker.projection.backoff import Backoff, unless
+from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
+from worker.projection.document import WALLET_EVENT_TYPES, Event, RecordedEvent, read_event
+from worker.projection.elastic import IndexLost
+from worker.projection.follow import EventLog
+from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, lowest_checkpoint, open_index
+from worker.projection.progress import Lag
+from worker.projection.subscription import Subscription
+from worker.telemetry.metrics import ProjectorMetrics
+
+CHECKPOINT_S = 1.0
+"""While there is more to write, checkpoints are written this often; they cost a small bulk."""
+
+log = structlog.get_logger(__name__)
+
+
+class ForeignCheckpoint(Fatal):
+    """An index was made from another KurrentDB than the one at hand, or from more than that one has now."""
+
+
+class Projector:
+    """Keeps the indices of `projections` in sync with the wallets' events; `run` does it."""
+
+    def __init__(
+        self,
+        client: AsyncElasticsearch,
+        kurrentdb_uri: str,
+        metrics: ProjectorMetrics,
+        projections: Sequence[Projection] = PROJECTIONS,
+    ) -> None:
+        self._client, self._uri, self._metrics, self._projections = client, kurrentdb_uri, metrics, projections
+        self._backoff, self._lag = Backoff(), Lag()
+        self._is_following = False
+        metrics.lag_seconds.set_function(self._lag.seconds)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until `stop` is set, then finish the batch at hand; raises `Fatal` or `Contradiction`."""
+        while not stop.is_set():
+            try:
+                await self._follow(stop)
+            except Unavailable as error:
+                await self._backoff.wait_out(error, stop)
+        log.info("projection_stopped")
+
+    async def check(self) -> None:
+        """For `/readyz`: raise what keeps the projector from following, if anything does."""
+        if self._backoff.trouble:
+            raise self._backoff.trouble
+        if not self._is_following:
+            raise Unavailable("not following yet")
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Follow from the lowest checkpoint until `stop` is set or something is lost, which is raised."""
+        indices = [await open_index(self._client, projection) for projection in self._projections]
+        async with EventLog.connect(self._uri) as events:
+            await refuse_foreign_checkpoints(events, indices)
+            start = lowest_checkpoint(indices)
+            async with events.subscribe(start) as subscription:
+                log.info("projection_following", after=start, indices=[index.name for index in indices])
+                self._is_following = True
+                self._lag.follow(subscription)
+                try:
+                    await self._write_batches(indices, subscription, stop)
+                finally:
+                    self._lag.follow(None)
+                    self._is_following = False
+
+    async def _write_batches(self, indices: list[Index], subscription: Subscription, stop: asyncio.Event) -> None:
+        clock = asyncio.get_running_loop().time
+        noted_at = clock()
+        while batch := await unless(stop, subscription.take_batch()):
+            events = _read_ours(batch)
+            self._lag.begin(events)
+            if not await self._write(make_operations(indices, events), stop):
+                return
+            if stop.is_set() or not subscription.has_more or clock() - noted_at >= CHECKPOINT_S:
+                await write_checkpoints(self._client, indices, Checkpoint(batch[-1].commit_position, batch[-1].id))
+                noted_at = clock()
+            self._lag.finish(events)
+            self._metrics.events.inc(len(batch))
+            self._metrics.commit_position.set(batch[-1].commit_position)
+
+    async def _write(self, operations: list[Operation], stop: asyncio.Event) -> bool:
+        """Write all of `operations`, however long it takes; False if `stop` came first."""
+        while operations:
+            try:
+                with self._metrics.bulk_seconds.time():
+                    await write_documents(self._client, operations)
+                break
+            except IndexLost:
+                raise
+            except Unavailable as error:
+                if stop.is_set():
+                    return False
+                operations = error.left if isinstance(error, PartlyWritten) else operations
+                await self._backoff.wait_out(error, stop)
+        self._backoff.back()
+        return True
+
+
+def _read_ours(batch: list[RecordedEvent]) -> list[Event]:
+    """The events of `batch` that the contract knows; a line in the log for each other one."""
+    ours = [recorded for recorded in batch if recorded.type in WALLET_EVENT_TYPES]
+    for recorded in batch if len(ours) < len(batch) else ():
+        if recorded.type not in WALLET_EVENT_TYPES:
+            where = {"stream": recorded.stream, "revision": recorded.revision}
+            log.warning("projection_skips_unknown_event", type=recorded.type, **where)
+    return [read_event(recorded) for recorded in ours]
+
+
+async def refuse_foreign_checkpoints(events: EventLog, indices: Sequence[Index]) -> None:
+    """Raise `ForeignCheckpoint` unless each checkpoint's event stands in `events` where the index saw it.
+
+    KurrentDB takes a position beyond its end in silence, and says nothing until it gets there.
+    """
+    for index in indices:
+        if index.checkpoint is None:
+            continue
+        position, event_id = index.checkpoint
+        found = await events.event_at(position)
+        if found is None or found.id != event_id:
+            stands = f"event {found.id} is there" if found else "no wallet's event is there"
+            aliases = " and ".join(one.projection.alias for one in indices)
+            raise ForeignCheckpoint(
+                f"the index {index.name} was made from another KurrentDB, or from a newer state of this one: its "
+                f"checkpoint is event {event_id} at position {position}, but {stands}. Point KURRENTDB_URI to the one "
+                f"it was made from, or delete the indices behind {aliases}: they are then made anew from this one"
+            )

@@ -1,0 +1,152 @@
+"""A catch-up subscription, gathered into batches: the next one fills while the last one is being written.
+
+Each event comes at least once, those of a stream in the order of their revisions. Memory is bounded: one batch ahead,
+then the server waits. No end is silent: whatever ends a subscription, or keeps it mute (a half-open connection, a
+server that forgot it), raises `SubscriptionLost`; the caller subscribes again behind the last event that it wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from worker.errors import Unavailable
+from worker.projection.document import RecordedEvent
+
+BATCH_EVENTS_MAX = 2000
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+GATHER_S = 0.1
+"""How long a batch waits for more behind its first event. Elasticsearch shows what is new once a second."""
+SILENCE_S = 30.0
+"""After this long without an event the server is asked whether there is one."""
+ARRIVAL_S = 5.0
+"""How long an event that the server has may take to arrive; also the time within which a subscription is confirmed."""
+
+
+class SubscriptionLost(Unavailable):
+    """The subscription has ended or is deaf: subscribe again."""
+
+    @classmethod
+    def because(cls, error: grpc.aio.AioRpcError) -> SubscriptionLost:
+        """Say what gRPC says."""
+        return cls(f"KurrentDB: {error.code().name}: {error.details()}")
+
+
+class Subscription:
+    """Enter it to begin, leave it to end it; `take_batch` in between, by one task."""
+
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        after: int | None,
+        last_event: Callable[[], Awaitable[RecordedEvent | None]],
+    ) -> None:
+        self._open, self._last_event = call, last_event
+        self._position = -1 if after is None else after
+        self._events: list[RecordedEvent] = []
+        self._bytes = 0
+        self._confirmed, self._arrived, self._full, self._room = (asyncio.Event() for _ in range(4))
+        self._caught_up = False
+
+    async def __aenter__(self) -> Self:
+        self._call = self._open()
+        self._reader = asyncio.create_task(self._read_ahead())
+        if not await self._wait_for(self._confirmed, ARRIVAL_S):
+            await self._end()
+            raise SubscriptionLost(f"KurrentDB: no answer within {ARRIVAL_S:.0f} s")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether events wait to be taken."""
+        return bool(self._events)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every event that the server had has been taken."""
+        return self._caught_up and not self._events
+
+    async def take_batch(self, silence_s: float = SILENCE_S) -> list[RecordedEvent]:
+        """The next events, at least one. Cancelling it loses none; raises `SubscriptionLost` when no more can come."""
+        while not await self._wait_for(self._arrived, silence_s):
+            await self._check_hearing()
+        await self._wait_for(self._full, GATHER_S)
+        events, self._events, self._bytes = self._events, [], 0
+        self._arrived.clear()
+        self._full.clear()
+        self._room.set()
+        return events
+
+    async def _check_hearing(self) -> None:
+        """Nothing came for long: fine if the server has nothing; it also shows whether the connection is alive."""
+        last = await self._last_event()
+        if last and last.commit_position > self._position and not await self._wait_for(self._arrived, ARRIVAL_S):
+            raise SubscriptionLost(f"KurrentDB: silent, though there is an event at {last.commit_position}")
+
+    async def _wait_for(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """Whether `event` was set within `timeout_s`; raises if the reader has ended and nothing is left to take."""
+        if event.is_set():
+            return True
+        waiter = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait({waiter, self._reader}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        if self._reader.done() and not self._events:
+            await self._reader
+        return event.is_set()
+
+    async def _read_ahead(self) -> None:
+        try:
+            async for response in self._call:
+                await self._receive(response)
+        except grpc.aio.AioRpcError as error:
+            raise SubscriptionLost.because(error) from error
+        raise SubscriptionLost("KurrentDB: the server ended the subscription")
+
+    async def _receive(self, response: Any) -> None:
+        content = response.WhichOneof("content")
+        if content == "event":
+            await self._keep(recorded_event(response))
+        elif content == "confirmation":
+            self._confirmed.set()
+        elif content == "caught_up":
+            self._caught_up = True
+
+    async def _keep(self, event: RecordedEvent) -> None:
+        self._events.append(event)
+        self._position = event.commit_position
+        self._bytes += len(event.data) + len(event.metadata)
+        self._arrived.set()
+        if len(self._events) >= BATCH_EVENTS_MAX or self._bytes >= BATCH_BYTES_MAX:
+            self._full.set()
+            self._room.clear()
+            await self._room.wait()
+
+    async def _end(self) -> None:
+        self._call.cancel()
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+
+def recorded_event(response: Any) -> RecordedEvent:
+    """The event of a `ReadResp` that carries one."""
+    event = response.event.event
+    return RecordedEvent(
+        event.id.string,
+        event.metadata["type"],
+        event.stream_identifier.stream_name.decode(),
+        event.stream_revision,
+        event.commit_position,
+        event.data,
+        event.custom_metadata,
+    )
