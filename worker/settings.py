@@ -183,9 +183,12 @@ class Settings(BaseModel):
         return self
 
     def _database_problems(self) -> list[str]:
+        problems = []
         if self.db_sync and self.environment == "production":
-            return ["DB_SYNC is refused when ENVIRONMENT=production: run `wallex migrate run` instead"]
-        return []
+            problems.append("DB_SYNC is refused when ENVIRONMENT=production: expected DB_RUN_MIGRATIONS instead")
+        if self.db_sync and self.db_run_migrations:
+            problems.append("DB_SYNC and DB_RUN_MIGRATIONS both make the tables: expected one of them")
+        return problems
 
     def _kafka_problems(self) -> list[str]:
         protocol = self.kafka_security_protocol

@@ -1,0 +1,318 @@
+"""The schema's life on a real Postgres: run, revert, compare, several at once, and who may do what."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tests.support.postgres import administrator, empty_database, migrated_database
+from worker import migration
+from worker.migration import RUNTIME_GRANTS
+from worker.settings import Settings, SettingsError
+from worker.tables import metadata
+
+# Everything that a migration could get wrong: columns, constraints, indices, comments, storage options.
+DESCRIBE = """
+SELECT relation.relname AS relation, 'column' AS kind, attname AS name,
+       concat_ws(' ', attnum, format_type(atttypid, atttypmod), attnotnull, attgenerated,
+                 pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)) AS definition
+FROM pg_attribute JOIN tables AS relation ON attrelid = relation.oid
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT relname, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid)
+FROM pg_constraint JOIN tables ON conrelid = tables.oid
+UNION ALL
+SELECT relname, 'index', indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+FROM pg_index JOIN tables ON indrelid = tables.oid
+UNION ALL
+SELECT relname, 'options', '', reloptions::text FROM tables
+"""
+TABLES = """
+WITH tables AS (
+    SELECT * FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'alembic_version'
+)
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+@pytest.fixture
+async def environment(stack) -> AsyncIterator[dict[str, str]]:
+    async with empty_database(stack.environment()) as own:
+        yield own
+
+
+@pytest.fixture
+async def roles(stack) -> AsyncIterator[dict[str, str]]:
+    """An empty database that belongs to a migrator, and a runtime user whose name has to be quoted."""
+    suffix = uuid4().hex[:8]
+    migrator, runtime = f"migrator_{suffix}", f'Run"time {suffix}'
+    async with administrator(stack.environment()) as admin:
+        for role in (migrator, runtime):
+            await admin.execute(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD 'secret'")
+    async with empty_database(stack.environment()) as own:
+        async with administrator(own) as admin:
+            await admin.execute(f"ALTER DATABASE {own['DB_NAME']} OWNER TO {migrator}")
+        yield {
+            **own,
+            "DB_USERNAME": runtime,
+            "DB_PASSWORD": "secret",
+            "DB_MIGRATION_USERNAME": migrator,
+            "DB_MIGRATION_PASSWORD": "secret",
+        }
+    async with administrator(stack.environment()) as admin:
+        for role in (migrator, runtime):
+            await admin.execute(f"DROP ROLE {quoted(role)}")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of `alembic.ini` and `migrations/` into which a test may write."""
+    shutil.copy(migration.PROJECT / "alembic.ini", tmp_path)
+    shutil.copytree(migration.PROJECT / "migrations", tmp_path / "migrations")
+    monkeypatch.setattr(migration, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def quoted(role: str) -> str:
+    return '"' + role.replace('"', '""') + '"'
+
+
+async def call(environment, program: str, *arguments: str) -> Finished:
+    """Run a program of the virtual environment as a process of its own, in the project's folder."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name(program),
+        *arguments,
+        cwd=migration.PROJECT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return Finished(process.returncode or 0, output.decode(), errors.decode())
+
+
+async def wallex(environment, *arguments: str) -> Finished:
+    return await call(environment, "wallex", *arguments)
+
+
+async def describe(environment) -> list[str]:
+    """Every fact about the tables of a database, one line each."""
+    async with administrator(environment, environment["DB_NAME"]) as admin:
+        return sorted(" ".join(map(str, row.values())) for row in await admin.fetch(TABLES + DESCRIBE))
+
+
+async def test_run_revert_run_comes_back_to_the_same_schema(environment):
+    """A revert leaves no table behind, and running again makes every detail as it was."""
+    settings = Settings.load(environment)
+
+    first_run = await migration.run_migrations(settings)
+    first = await describe(environment)
+    reverted = await migration.revert_migration(settings)
+    between = await describe(environment)
+    await migration.run_migrations(settings)
+
+    assert [one.revision for one in first_run] == ["0001"]
+    assert reverted is not None and reverted.revision == "0001"
+    assert between == []
+    assert await describe(environment) == first
+
+
+async def test_the_migrations_make_exactly_what_the_models_say(stack):
+    """Columns, types, defaults, checks, keys, indices, comments, fill factor: DB_SYNC and migrations agree."""
+    async with migrated_database(stack.environment()) as migrated, empty_database(stack.environment()) as synced:
+        await migration.sync_tables(Settings.load(synced))
+
+        assert await describe(migrated) == await describe(synced)
+        assert len(await describe(migrated)) > 60
+
+
+async def test_plain_alembic_does_the_same(environment):
+    """`alembic upgrade head` is `wallex migrate run`, and `alembic check` finds nothing to do after it."""
+    upgraded = await call(environment, "alembic", "upgrade", "head")
+    checked = await call(environment, "alembic", "check")
+    shown = await wallex(environment, "migrate", "show")
+
+    assert upgraded.exit_code == 0, upgraded.errors
+    assert (checked.exit_code, checked.output.strip()) == (0, "No new upgrade operations detected."), checked.errors
+    assert shown.exit_code == 0
+
+
+async def test_the_five_commands_tell_what_they_did(environment):
+    """What a person reads at each step, and the exit codes that a script needs: pending is 1."""
+    pending = await wallex(environment, "migrate", "show")
+    ran = await wallex(environment, "migrate", "run")
+    again = await wallex(environment, "migrate", "run")
+    shown = await wallex(environment, "migrate", "show")
+    reverted = await wallex(environment, "migrate", "revert")
+    empty = await wallex(environment, "migrate", "revert")
+
+    title = "0001 Wallets, holds, ledger, commands\n"
+    assert (pending.exit_code, pending.output) == (1, f"[ ] {title}")
+    assert (ran.exit_code, ran.output) == (0, f"ran {title}")
+    assert (again.exit_code, again.output) == (0, "nothing to run: the schema is up to date\n")
+    assert (shown.exit_code, shown.output) == (0, f"[X] {title}")
+    assert (reverted.exit_code, reverted.output) == (0, f"reverted {title}")
+    assert (empty.exit_code, empty.output) == (0, "nothing to revert\n")
+
+
+async def test_processes_that_migrate_at_once_take_turns(environment):
+    """Three workers start with DB_RUN_MIGRATIONS: one migrates, the others wait and find it done."""
+    finished = await asyncio.gather(*(wallex(environment, "migrate", "run") for _ in range(3)))
+
+    assert [one.exit_code for one in finished] == [0, 0, 0], finished
+    assert sum(one.errors.count("migration_applied") for one in finished) == 1
+    assert [one.applied for one in await migration.list_migrations(Settings.load(environment))] == [True]
+
+
+async def test_generate_writes_what_differs_and_only_then(environment, project):
+    """A column that the database lacks is added by the next numbered file; without a difference there is no file."""
+    settings = Settings.load(environment)
+    await migration.run_migrations(settings)
+
+    nothing = await migration.generate_migration(settings, "nothing new")
+    async with administrator(environment, environment["DB_NAME"]) as admin:
+        await admin.execute("ALTER TABLE holds DROP COLUMN description")
+    written = await migration.generate_migration(settings, "holds have a description")
+
+    assert nothing is None
+    assert written == project / "migrations" / "versions" / "0002_holds_have_a_description.py"
+    assert 'add_column("holds"' in written.read_text().replace("'", '"')
+
+
+async def test_create_writes_an_empty_migration_that_runs(environment, project):
+    """The template is a valid migration, numbered after the last."""
+    written = migration.create_migration(Settings.load(environment), "fill in by hand")
+
+    ran = await migration.run_migrations(Settings.load(environment))
+
+    assert written is not None and written.name == "0002_fill_in_by_hand.py"
+    assert [one.title for one in ran] == ["Wallets, holds, ledger, commands", "fill in by hand"]
+
+
+async def test_a_migration_gives_up_on_a_lock_instead_of_blocking_everyone(environment):
+    """DDL that waits makes all who come after it wait: it fails after two seconds, in one line, with nothing done."""
+    await migration.run_migrations(Settings.load(environment))
+    before = await describe(environment)
+
+    async with administrator(environment, environment["DB_NAME"]) as admin, admin.transaction():
+        await admin.execute("LOCK TABLE wallets IN ACCESS SHARE MODE")
+        started = time.monotonic()
+        refused = await wallex(environment, "migrate", "revert")
+        elapsed_s = time.monotonic() - started
+
+    assert refused.exit_code == 1
+    assert refused.errors.strip().endswith("canceling statement due to lock timeout")
+    assert elapsed_s < 20
+    assert await describe(environment) == before
+
+
+async def test_a_database_that_is_away_is_one_line(environment):
+    """No traceback where the server cannot be reached: where it was looked for, and what happened."""
+    refused = await wallex({**environment, "DB_PORT": "1"}, "migrate", "run")
+
+    assert refused.exit_code == 1
+    assert refused.errors.startswith("wallex: cannot migrate")
+    assert refused.errors.count("\n") == 1
+
+
+async def test_without_alembic_ini_the_error_says_what_is_missing(environment, tmp_path, monkeypatch):
+    """A package installed without its migrations says so instead of guessing."""
+    monkeypatch.setattr(migration, "PROJECT", tmp_path)
+
+    with pytest.raises(SettingsError, match=r"alembic\.ini and migrations/ beside the package"):
+        await migration.run_migrations(Settings.load(environment))
+
+
+def test_each_table_has_its_grants():
+    """A table that is added to the models is added to the grants."""
+    assert RUNTIME_GRANTS.keys() == metadata.tables.keys()
+
+
+NEW_COMMAND = (
+    "INSERT INTO commands (command_id, attempt, type, fingerprint, event_wallet_ids, event_versions, reply, "
+    "received_at) VALUES (gen_random_uuid(), 0, '', '', '{}', '{}', '', now())"
+)
+FORBIDDEN = [
+    *(f"DELETE FROM {table}" for table in RUNTIME_GRANTS),
+    *(f"TRUNCATE {table} CASCADE" for table in RUNTIME_GRANTS),
+    *(f"ALTER TABLE {table} ADD COLUMN more text" for table in RUNTIME_GRANTS),
+    *(f"DROP TABLE {table}" for table in RUNTIME_GRANTS),
+    "UPDATE ledger SET amount = 1",
+    "UPDATE commands SET reply = ''",
+    "SELECT * FROM ledger FOR UPDATE",
+    f"{NEW_COMMAND} ON CONFLICT (command_id, attempt) DO UPDATE SET reply = ''",
+    "CREATE TABLE more (a text)",
+    "CREATE TRIGGER sly BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "UPDATE alembic_version SET version_num = ''",
+]
+ALLOWED = [
+    "INSERT INTO wallets (id, owner_id) VALUES ('00000000-0000-0000-0000-000000000001', 'o')",
+    "SELECT * FROM wallets ORDER BY id FOR UPDATE",
+    "UPDATE wallets SET balance = 10",
+    "INSERT INTO holds (id, wallet_id, amount) VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 1)",
+    "UPDATE holds SET status = 'RELEASED'",
+    "INSERT INTO ledger (wallet_id, version, event_id, event_type, command_id, balance, held_balance, status, "
+    "occurred_at) VALUES (gen_random_uuid(), 0, gen_random_uuid(), '', gen_random_uuid(), 0, 0, 'ACTIVE', now())",
+    f"{NEW_COMMAND} ON CONFLICT DO NOTHING",
+    "SELECT * FROM ledger, commands",
+]
+
+
+async def allowed(environment, statement: str) -> bool:
+    async with administrator(environment, environment["DB_NAME"]) as connection:
+        try:
+            await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            return False
+        return True
+
+
+async def test_the_runtime_role_can_write_history_but_not_rewrite_it(roles):
+    """No DELETE, TRUNCATE or DDL anywhere; ledger and commands take inserts alone. Postgres itself refuses the rest."""
+    await migration.run_migrations(Settings.load(roles))
+
+    verdicts = {statement: await allowed(roles, statement) for statement in [*ALLOWED, *FORBIDDEN]}
+
+    assert verdicts == {**dict.fromkeys(ALLOWED, True), **dict.fromkeys(FORBIDDEN, False)}
+
+
+async def test_each_run_brings_the_grants_into_order(roles):
+    """Grants that were widened by hand, or lost, are as they should be after the next run, pending or not."""
+    await migration.run_migrations(Settings.load(roles))
+    owner = {**roles, "DB_USERNAME": roles["DB_MIGRATION_USERNAME"]}
+    async with administrator(owner, roles["DB_NAME"]) as migrator:
+        await migrator.execute(f"GRANT ALL ON ledger TO {quoted(roles['DB_USERNAME'])}")
+        await migrator.execute(f"REVOKE ALL ON wallets FROM {quoted(roles['DB_USERNAME'])}")
+
+    upgraded = await call(roles, "alembic", "upgrade", "head")
+
+    assert upgraded.exit_code == 0, upgraded.errors
+    assert not await allowed(roles, "DELETE FROM ledger")
+    assert await allowed(roles, "SELECT * FROM wallets FOR UPDATE")
+
+
+async def test_synchronised_tables_have_the_same_grants(roles):
+    """DB_SYNC makes tables in another way, and gives the runtime role no more."""
+    await migration.sync_tables(Settings.load(roles))
+
+    assert not await allowed(roles, "DELETE FROM ledger")
+    assert await allowed(roles, "SELECT * FROM ledger")
