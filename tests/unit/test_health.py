@@ -1,0 +1,100 @@
+"""Health: the three pages over real HTTP, and what makes them fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import aiohttp
+import pytest
+
+from worker.settings import SettingsError
+from worker.telemetry.health import Check, serve_health
+from worker.telemetry.metrics import WorkerMetrics, new_registry
+
+
+async def fine() -> None:
+    pass
+
+
+async def broken() -> None:
+    raise ConnectionError("refused")
+
+
+async def silent() -> None:
+    await asyncio.Event().wait()
+
+
+async def get(port: int, page: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{page}") as answer:
+        return answer.status, await answer.text()
+
+
+async def test_a_healthy_process_answers_200():
+    """All checks pass: ready and alive."""
+    async with serve_health(port=0, registry=new_registry(), live=[Check("loop", fine)], ready=[]) as port:
+        live, ready = await get(port, "/livez"), await get(port, "/readyz")
+
+    assert live == (200, '{"failing": [], "checks": {"loop": "ok"}}')
+    assert ready[0] == 200
+
+
+async def test_a_dependency_that_is_down_fails_readiness_and_not_liveness():
+    """503 names what fails and why; the process itself is alive and is not to be restarted."""
+    ready = [Check("postgres", fine), Check("kafka", broken)]
+    async with serve_health(port=0, registry=new_registry(), live=[Check("loop", fine)], ready=ready) as port:
+        readyz, livez = await get(port, "/readyz"), await get(port, "/livez")
+
+    assert readyz == (
+        503,
+        '{"failing": ["kafka"], "checks": {"postgres": "ok", "kafka": "ConnectionError: refused"}}',
+    )
+    assert livez[0] == 200
+
+
+async def test_a_check_that_does_not_answer_fails_after_a_second():
+    """Checks run side by side, so that two silent ones take one second, not two."""
+    ready = [Check("postgres", silent), Check("kafka", silent)]
+    async with serve_health(port=0, registry=new_registry(), ready=ready) as port:
+        started = time.monotonic()
+        status, body = await get(port, "/readyz")
+        elapsed_s = time.monotonic() - started
+
+    assert status == 503
+    assert body.count("no answer within 1.0 s") == 2
+    assert 0.9 < elapsed_s < 1.9
+
+
+async def test_metrics_are_shown_in_prometheus_format():
+    """Each stage is there from the start, and the process's own figures."""
+    registry = new_registry()
+    metrics = WorkerMetrics(registry)
+    metrics.commands.labels("Transfer", "rejected", "InsufficientFunds").inc()
+
+    async with serve_health(port=0, registry=registry) as port:
+        status, body = await get(port, "/metrics")
+
+    assert status == 200
+    assert 'wallex_commands_total{code="InsufficientFunds",status="rejected",type="Transfer"} 1.0' in body
+    assert 'wallex_stage_seconds_count{stage="append"} 0.0' in body
+    assert "process_cpu_seconds_total" in body
+
+
+async def test_a_taken_port_is_one_clear_error():
+    """The operator reads which variable to change."""
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+
+        with pytest.raises(SettingsError, match=rf"HTTP_PORT={port}: .*expected a free port"):
+            async with serve_health(port=port, registry=new_registry()):
+                raise AssertionError("served on a taken port")
+
+
+async def test_the_port_is_free_again_after_the_block():
+    """A restart finds its port."""
+    async with serve_health(port=0, registry=new_registry()) as port:
+        pass
+
+    async with serve_health(port=port, registry=new_registry()) as again:
+        assert again == port
