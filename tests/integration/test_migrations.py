@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.postgres import administrator, empty_database, migrated_database
 from worker import migration
-from worker.migration import RUNTIME_GRANTS
+from worker.migration import MIGRATION_TURN, RUNTIME_GRANTS
 from worker.settings import Settings, SettingsError
 from worker.tables import metadata
 
@@ -176,7 +176,18 @@ async def test_the_five_commands_tell_what_they_did(environment):
 
 async def test_processes_that_migrate_at_once_take_turns(environment):
     """Three workers start with DB_RUN_MIGRATIONS: one migrates, the others wait and find it done."""
-    finished = await asyncio.gather(*(wallex(environment, "migrate", "run") for _ in range(3)))
+    waiting = """
+        SELECT count(*) FROM pg_locks
+        WHERE locktype = 'advisory' AND NOT granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    async with administrator(environment, environment["DB_NAME"]) as admin, asyncio.timeout(60):
+        await admin.fetchval("SELECT pg_advisory_lock($1)", MIGRATION_TURN)
+        runs = [asyncio.create_task(wallex(environment, "migrate", "run")) for _ in range(3)]
+        while await admin.fetchval(waiting) < len(runs):  # noqa: ASYNC110 -- the server has no event to wait for
+            await asyncio.sleep(0.02)
+        await admin.fetchval("SELECT pg_advisory_unlock($1)", MIGRATION_TURN)
+        finished = await asyncio.gather(*runs)
 
     assert [one.exit_code for one in finished] == [0, 0, 0], finished
     assert sum(one.errors.count("migration_applied") for one in finished) == 1
