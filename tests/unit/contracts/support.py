@@ -1,0 +1,66 @@
+"""What the tests of the contracts share: the files of `schemas/`, and how a model refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from worker.contracts.commands import COMMAND
+
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+
+ID = "5f0c8d0e-9a58-4c56-8d0b-3f6f1f0a7c01"
+WALLET = "3b241101-e2bb-4255-8caf-4136c566a962"
+
+
+def schema_validator(path: str) -> Draft202012Validator:
+    """The validator of one file of `schemas/`, as somebody has it who knows nothing else."""
+    schema = json.loads((SCHEMAS / path).read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def credit(**changes: Any) -> dict[str, Any]:
+    """A good `CreditWallet`, with some fields added or replaced."""
+    return {"commandId": ID, "type": "CreditWallet", "walletId": WALLET, "amount": "12.5000", **changes}
+
+
+def credit_json(name: str, raw: str) -> bytes:
+    """A `CreditWallet` with the field `name` written as the JSON text `raw`, however odd."""
+    without = {key: value for key, value in credit().items() if key != name}
+    return f'{json.dumps(without)[:-1]}, "{name}": {raw}}}'.encode()
+
+
+def command_faults(raw: bytes) -> list[tuple[str, str]]:
+    """Where (as a JSON pointer) and with which error type the command `raw` is refused; empty if it is taken."""
+    return [(place.removeprefix("/CreditWallet"), error) for place, error in faults(COMMAND, raw)]
+
+
+def faults(model: type[BaseModel] | TypeAdapter[Any], raw: bytes) -> list[tuple[str, str]]:
+    """Where (as a JSON pointer) and with which error type `model` refuses `raw`; empty if it takes it."""
+    try:
+        if isinstance(model, TypeAdapter):
+            model.validate_json(raw)
+        else:
+            model.model_validate_json(raw)
+    except ValidationError as error:
+        return [("".join(f"/{part}" for part in fault["loc"]), fault["type"]) for fault in error.errors()]
+    return []
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every `$ref` in a JSON Schema or an AsyncAPI document."""
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
