@@ -9,14 +9,16 @@ Relies on the contract ("KurrentDB", "Elasticsearch"): what an event must carry 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType, stream_name
-from worker.contracts.money import format_money, to_minor
 from worker.errors import Contradiction
+
+MINOR_UNITS = 10_000
+"""Ten-thousandths in one unit of money."""
+Result = TypeVar("Result")
 
 WALLET_EVENT_TYPES = frozenset(
     {
@@ -75,20 +77,30 @@ def read_event(recorded: RecordedEvent) -> Event:
         metadata = orjson.loads(recorded.metadata or b"{}")
         stands = (stream_name(data["walletId"]), data["version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(recorded, f"{type(error).__name__} {error}") from error
+        raise _unreadable(recorded.id, recorded.stream, recorded.revision, repr(error)) from error
     if stands != (recorded.stream, recorded.revision):
-        raise _unreadable(recorded, f"its data speak of {stands[0]} at version {stands[1]}")
+        reason = f"it speaks of version {stands[1]} in {stands[0]}"
+        raise _unreadable(recorded.id, recorded.stream, recorded.revision, reason)
     return Event(recorded.id, recorded.type, recorded.revision, data, metadata)
-
-
-def _unreadable(recorded: RecordedEvent, reason: str) -> UnreadableEvent:
-    where = f"event {recorded.id} ({recorded.type}), revision {recorded.revision} of {recorded.stream}"
-    return UnreadableEvent(f"{where}, is not the event that the contract describes: {reason}")
 
 
 def last_of_each(key: Callable[[Event], str | None], events: Iterable[Event]) -> dict[str, Event]:
     """For each document that `events` change, by its id, the last of the events that change it."""
-    return {document_id: event for event in events if (document_id := key(event)) is not None}
+    return {document_id: event for event in events if (document_id := apply(key, event)) is not None}
+
+
+def apply(function: Callable[[Event], Result], event: Event) -> Result:
+    """What `function` makes of `event`: `UnreadableEvent` if it lacks what the contract says it has."""
+    try:
+        return function(event)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unreadable(event.id, stream_name(event.data["walletId"]), event.revision, repr(error)) from error
+
+
+def _unreadable(event_id: str, stream: str, revision: int, reason: str) -> UnreadableEvent:
+    return UnreadableEvent(
+        f"event {event_id}, revision {revision} of {stream}, is not what the contract says an event is: {reason}"
+    )
 
 
 def wallet_key(event: Event) -> str:
@@ -116,9 +128,7 @@ def statement_key(event: Event) -> str | None:
     """The id of the statement's line that `event` is; None where it is no line: no money moved or was reserved."""
     if event.type not in STATEMENT_TYPES:
         return None
-    if event.type == EventType.WALLET_CREATED and not _created_with_money(event):
-        return None
-    return event.id
+    return event.id if _minor(_amount(event)) > 0 else None
 
 
 def statement_document(event: Event) -> dict[str, Any]:
@@ -130,7 +140,7 @@ def statement_document(event: Event) -> dict[str, Any]:
         "eventId": event.id,
         "version": event.revision,
         "eventType": event.type,
-        **_money("amount", Decimal(data["initialBalance" if event.type == EventType.WALLET_CREATED else "amount"])),
+        **_money("amount", _minor(_amount(event))),
         **_balances(data),
         "currency": data["currency"],
         "ownerId": data["ownerId"],
@@ -146,12 +156,12 @@ def statement_document(event: Event) -> dict[str, Any]:
     }
 
 
-def _created_with_money(event: Event) -> bool:
-    return Decimal(event.data["initialBalance"]) > 0
+def _amount(event: Event) -> str:
+    return str(event.data["initialBalance" if event.type == EventType.WALLET_CREATED else "amount"])
 
 
 def _balances(data: dict[str, Any]) -> dict[str, Any]:
-    balance, held = Decimal(data["balance"]), Decimal(data["heldBalance"])
+    balance, held = _minor(data["balance"]), _minor(data["heldBalance"])
     return {
         **_money("balance", balance),
         **_money("heldBalance", held),
@@ -159,5 +169,15 @@ def _balances(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _money(name: str, value: Decimal) -> dict[str, Any]:
-    return {name: format_money(value), f"{name}Minor": to_minor(value)}
+def _money(name: str, minor: int) -> dict[str, Any]:
+    """Money as exact text, with its ten-thousandths beside it."""
+    whole, places = divmod(minor, MINOR_UNITS)
+    return {name: f"{whole}.{places:04}", f"{name}Minor": minor}
+
+
+def _minor(text: str) -> int:
+    """The ten-thousandths of `text`, which in an event always has four places."""
+    whole, _, places = text.partition(".")
+    if len(places) != 4:
+        raise ValueError(f"{text!r}, expected money with four places")
+    return int(whole) * MINOR_UNITS + int(places)

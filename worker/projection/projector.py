@@ -9,6 +9,7 @@ than leave something out.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Sequence
 
 import structlog
@@ -18,12 +19,14 @@ from worker.errors import Fatal, Unavailable
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
 from worker.projection.document import WALLET_EVENT_TYPES, Event, RecordedEvent, read_event
-from worker.projection.elastic import IndexLost
+from worker.projection.elastic import IndexLost, connect_elasticsearch
 from worker.projection.follow import EventLog
 from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, lowest_checkpoint, open_index
 from worker.projection.progress import Lag
 from worker.projection.subscription import Subscription
-from worker.telemetry.metrics import ProjectorMetrics
+from worker.settings import PROJECTOR_HTTP_PORT, Settings
+from worker.telemetry.health import Check, serve_health
+from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 CHECKPOINT_S = 1.0
 """While there is more to write, checkpoints are written this often; they cost a small bulk."""
@@ -143,3 +146,16 @@ async def refuse_foreign_checkpoints(events: EventLog, indices: Sequence[Index])
                 f"checkpoint is event {event_id} at position {position}, but {stands}. Point KURRENTDB_URI to the one "
                 f"it was made from, or delete the indices behind {aliases}: they are then made anew from this one"
             )
+
+
+async def run_projector(settings: Settings) -> None:
+    """The whole process: health and metrics, then follow until SIGTERM or SIGINT; raises as `Projector.run` does."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    registry = new_registry()
+    port = PROJECTOR_HTTP_PORT if settings.http_port is None else settings.http_port
+    async with connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client:
+        projector = Projector(client, settings.kurrentdb_uri.get_secret_value(), ProjectorMetrics(registry))
+        async with serve_health(port=port, registry=registry, ready=[Check("projection", projector.check)]):
+            await projector.run(stop)

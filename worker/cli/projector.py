@@ -1,0 +1,31 @@
+"""`wallex projector`: keep Elasticsearch in sync with KurrentDB, until it is told to stop.
+
+May be killed at any time, and run more than once. Exit code 1, with one line, when a person is needed: a document that
+Elasticsearch refuses, an event that cannot be read, indices made from another KurrentDB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from worker.errors import Contradiction, Fatal
+from worker.projection.projector import run_projector
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(projector)
+
+
+def projector() -> None:
+    """Keep Elasticsearch in sync with KurrentDB: the aliases wallets and wallet-ledger."""
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    try:
+        asyncio.run(run_projector(settings))
+    except (Fatal, Contradiction) as error:
+        typer.echo(f"wallex: the projector stops: {error}", err=True)
+        raise typer.Exit(1) from error
