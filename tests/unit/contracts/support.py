@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aiokafka import ConsumerRecord
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -36,20 +37,28 @@ def credit_json(name: str, raw: str) -> bytes:
     return f'{json.dumps(without)[:-1]}, "{name}": {raw}}}'.encode()
 
 
+def command_record(value: bytes | None, headers: tuple[tuple[str, bytes], ...] = ()) -> ConsumerRecord:
+    """A record as aiokafka gives it, from `wallet.commands`."""
+    key_bytes, value_bytes = len(WALLET), len(value or b"")
+    return ConsumerRecord(
+        "wallet.commands", 3, 1024, 1795348800000, 0, WALLET.encode(), value, None, key_bytes, value_bytes, headers
+    )
+
+
 def command_faults(raw: bytes) -> list[tuple[str, str]]:
-    """Where (as a JSON pointer) and with which error type the command `raw` is refused; empty if it is taken."""
-    return [(place.removeprefix("/CreditWallet"), error) for place, error in faults(COMMAND, raw)]
+    """The path and error type of each fault of the command `raw`, the path as a reply's details have it."""
+    return [(path.partition(".")[2], error) for path, error in faults(COMMAND, raw)]
 
 
 def faults(model: type[BaseModel] | TypeAdapter[Any], raw: bytes) -> list[tuple[str, str]]:
-    """Where (as a JSON pointer) and with which error type `model` refuses `raw`; empty if it takes it."""
+    """The path (`error.code`) and error type of each fault that `model` finds in `raw`; empty if it takes it."""
     try:
         if isinstance(model, TypeAdapter):
             model.validate_json(raw)
         else:
             model.model_validate_json(raw)
     except ValidationError as error:
-        return [("".join(f"/{part}" for part in fault["loc"]), fault["type"]) for fault in error.errors()]
+        return [(".".join(map(str, fault["loc"])), fault["type"]) for fault in error.errors()]
     return []
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.unit.contracts.support import SCHEMAS, references, schema_validator
+from tests.unit.contracts.support import SCHEMAS, command_record, references, schema_validator
 from worker.contracts.commands import COMMAND_TYPES
 from worker.contracts.envelope import Envelope, reply_headers
+from worker.contracts.replies import ErrorCode
+from worker.domain.rejections import Rejected
+from worker.inbox.dead_letter import dead_letter
 
 DOCUMENT = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text(encoding="utf-8"))
 MESSAGES = DOCUMENT["components"]["messages"]
@@ -101,6 +104,21 @@ def test_every_header_of_a_reply_is_described():
     validator = schema_validator("headers/ReplyHeaders.json")
     assert {name for name, _ in written} | {"reply_to_failed"} == set(validator.schema["properties"])
     assert list(validator.iter_errors({name: value.decode() for name, value in written})) == []
+
+
+@pytest.mark.parametrize("size", [11, 600 * 1024])
+def test_every_header_of_a_dead_letter_is_described(size):
+    """The schema of a dead letter's headers knows each header that the worker adds."""
+    rejected = Rejected(ErrorCode.INVALID_COMMAND, "The command cannot be read.", {"path": ""})
+    record = command_record(b"x" * size, (("correlation_id", b"c-1"),))
+
+    letter = dead_letter(record, "wallet.commands.dlq", rejected, attempt=1)
+
+    validator = schema_validator("headers/DeadLetterHeaders.json")
+    headers = {name: value.decode() for name, value in letter.headers}
+    assert list(validator.iter_errors(headers)) == []
+    assert headers.keys() - {"correlation_id"} <= validator.schema["properties"].keys()
+    assert ("dlq_truncated" in headers) == (size > 512 * 1024)
 
 
 def test_keys_and_partitions_are_kafka_bindings():

@@ -49,7 +49,7 @@ def test_an_unknown_field_is_refused(name):
     """A misspelt `expectedVersion` that is ignored would move money that its sender meant to protect."""
     refused = command_faults(_dumps({**credit(), name: 1}))
 
-    assert refused == [(f"/{name}", "extra_forbidden")]
+    assert refused == [(name, "extra_forbidden")]
 
 
 @pytest.mark.parametrize("name", ["commandId", "walletId", "amount"])
@@ -59,14 +59,14 @@ def test_a_missing_field_is_named(name):
 
     refused = command_faults(_dumps(without))
 
-    assert refused == [(f"/{name}", "missing")]
+    assert refused == [(name, "missing")]
 
 
 def test_all_faults_are_named_at_once():
     """A sender should not have to find its faults one by one."""
     refused = command_faults(_dumps(credit(walletId="1", amount=1.5, reference=5)))
 
-    assert {place for place, _ in refused} == {"/walletId", "/amount", "/reference"}
+    assert {place for place, _ in refused} == {"walletId", "amount", "reference"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_id_is_a_uuid_in_small_letters_with_hyphens(name, written):
     """Ids are compared as text in every store, so there is one way to write them."""
     refused = command_faults(_dumps(credit(**{name: written})))
 
-    assert refused == [(f"/{name}", "string_pattern_mismatch")]
+    assert refused == [(name, "string_pattern_mismatch")]
 
 
 @pytest.mark.parametrize("name", ["commandId", "walletId", "reference"])
@@ -122,7 +122,7 @@ def test_text_is_text(name, raw):
     """Nothing is turned into text on the way."""
     refused = command_faults(credit_json(name, raw))
 
-    assert refused == [(f"/{name}", "string_type")]
+    assert refused == [(name, "string_type")]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_an_expected_version_is_a_whole_number_of_64_bits(raw, error):
     """A version is an integer ≥ 0 that fits the database's bigint."""
     refused = command_faults(credit_json("expectedVersion", raw))
 
-    assert refused == [("/expectedVersion", error)]
+    assert refused == [("expectedVersion", error)]
 
 
 @pytest.mark.parametrize("version", [0, 2**63 - 1])
@@ -174,7 +174,7 @@ def test_a_time_is_rfc_3339_text_with_a_zone(raw, error):
     """A number could be seconds or milliseconds, and a time without a zone is not one moment."""
     refused = command_faults(credit_json("notAfter", raw))
 
-    assert refused == [("/notAfter", error)]
+    assert refused == [("notAfter", error)]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_currency_is_three_capitals(currency):
     """A currency's code has one spelling."""
     refused = command_faults(_dumps(credit(currency=currency)))
 
-    assert refused == [("/currency", "string_pattern_mismatch")]
+    assert refused == [("currency", "string_pattern_mismatch")]
 
 
 @pytest.mark.parametrize("currency", ["ABC", "XXX", "XTS"])
@@ -200,7 +200,7 @@ def test_a_currency_is_one_of_iso_4217(currency):
     """Neither an unknown code, nor the codes for "none" and "testing"."""
     refused = command_faults(_dumps(credit(currency=currency)))
 
-    assert refused == [("/currency", "unknown_currency")]
+    assert refused == [("currency", "unknown_currency")]
 
 
 @pytest.mark.parametrize("name", ["currency", "reference", "metadata", "notAfter", "expectedVersion"])
@@ -218,7 +218,7 @@ def test_a_reference_has_at_most_255_characters(character):
     longer = _dumps(credit(reference=character * 256))
 
     assert command_faults(longest) == []
-    assert command_faults(longer) == [("/reference", "string_too_long")]
+    assert command_faults(longer) == [("reference", "string_too_long")]
 
 
 @pytest.mark.parametrize("character", ["x", "é", "💰"])
@@ -232,7 +232,7 @@ def test_metadata_has_at_most_8_kib(character):
     one_more = json.dumps(credit(metadata={"a": fits + "x"}), ensure_ascii=False).encode()
 
     assert command_faults(exactly) == []
-    assert command_faults(one_more) == [("/metadata", "metadata")]
+    assert command_faults(one_more) == [("metadata", "metadata")]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_metadata_holds_no_number_that_would_not_come_back(number):
     """What the stores give back is what was sent: no infinity, no integer that would turn into a float."""
     refused = command_faults(credit_json("metadata", f'{{"deep": [{{"n": {number}}}]}}'))
 
-    assert refused == [("/metadata", "metadata")]
+    assert refused == [("metadata", "metadata")]
 
 
 @pytest.mark.parametrize("number", [str(2**63 - 1), str(2**64 - 1), str(-(2**63)), "0.1", "-0.0", "1e300"])
@@ -258,7 +258,7 @@ def test_metadata_is_an_object(raw):
     """A list of pairs is no object."""
     refused = command_faults(credit_json("metadata", raw))
 
-    assert refused == [("/metadata", "dict_type")]
+    assert refused == [("metadata", "dict_type")]
 
 
 def test_deep_metadata_is_refused_rather_than_followed():

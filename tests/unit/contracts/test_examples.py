@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tests.unit.contracts.support import SCHEMAS, faults, schema_validator
+from tests.unit.contracts.support import SCHEMAS, command_record, faults, schema_validator
 from worker.contracts.commands import COMMAND
-from worker.contracts.replies import ErrorCode
+from worker.contracts.envelope import ReplyTopics
 from worker.contracts.schemas.examples import EXAMPLES, Invalid, Valid
 from worker.contracts.schemas.messages import COMMAND_MESSAGES, MESSAGES
+from worker.inbox.decode import Refused, decode_record
 
 BY_NAME = {message.name: message for message in MESSAGES}
 VALID = [(name, example) for name, examples in EXAMPLES.items() for example in examples if isinstance(example, Valid)]
 INVALID = [
     (name, example) for name, examples in EXAMPLES.items() for example in examples if isinstance(example, Invalid)
 ]
+BAD_COMMANDS = [(name, example) for name, example in INVALID if BY_NAME[name] in COMMAND_MESSAGES]
 
 
 def _names(cases):
@@ -61,7 +64,7 @@ def test_a_bad_example_is_refused_at_its_place_for_its_reason(name, example):
     """One thing is wrong with each, and the model names its place."""
     refused = faults(BY_NAME[name].model, _on_disk(name, example))
 
-    assert refused == [(example.at, example.error)]
+    assert refused == [(example.path, example.error)]
 
 
 @pytest.mark.parametrize(("name", "example"), INVALID, ids=_names(INVALID))
@@ -72,12 +75,17 @@ def test_the_index_says_whether_the_schema_refuses_a_bad_example(name, example):
     assert bool(errors) == example.schema_refuses
 
 
-@pytest.mark.parametrize("message", COMMAND_MESSAGES, ids=lambda message: message.name)
-def test_a_bad_command_says_what_its_sender_is_answered(message):
-    """A sender can test against the examples: each bad command has the code of its reply."""
-    codes = {example.code for example in EXAMPLES[message.name] if isinstance(example, Invalid)}
+@pytest.mark.parametrize(("name", "example"), BAD_COMMANDS, ids=_names(BAD_COMMANDS))
+def test_the_sender_of_a_bad_command_is_answered_as_the_example_says(name, example):
+    """A sender can test against the examples: code and path are those of the reply."""
+    record = command_record(_on_disk(name, example))
 
-    assert codes <= {ErrorCode.INVALID_COMMAND, ErrorCode.INVALID_AMOUNT}
+    refused = decode_record(record, ReplyTopics("wallet.replies", re.compile("never")), max_command_bytes=64 * 1024)
+
+    assert isinstance(refused, Refused)
+    assert refused.rejected.code == example.code
+    assert refused.rejected.details["path"] == example.path
+    assert list(_validator("Reply").iter_errors(json.loads(refused.reply))) == []
 
 
 @pytest.mark.parametrize("message", COMMAND_MESSAGES, ids=lambda message: message.name)
@@ -102,7 +110,7 @@ def test_the_index_lists_every_example():
         "message": "CreditWallet",
         "valid": False,
         "why": "A binary float is not money.",
-        "at": "/amount",
+        "path": "amount",
         "code": "InvalidAmount",
         "schemaRefuses": True,
     }

@@ -48,7 +48,7 @@ _DEAD_LETTER: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _TRUNCATED = {
     "dlq_truncated": {
-        "description": "There when the record was over 512 KiB and only its first 512 KiB are kept.",
+        "description": "There when the record's value was cut to its first 512 KiB, or its headers to 256 KiB.",
         "const": "true",
     }
 }

@@ -39,9 +39,11 @@ TRANSFER = {
 }
 
 
-def _invalid(name: str, why: str, value: Mapping[str, Any], at: str, error: str, *, by_schema: bool = True) -> Invalid:
+def _invalid(
+    name: str, why: str, value: Mapping[str, Any], path: str, error: str, *, by_schema: bool = True
+) -> Invalid:
     code = ErrorCode.INVALID_AMOUNT if error == INVALID_AMOUNT else ErrorCode.INVALID_COMMAND
-    return Invalid(name, why, value, at, error, code, schema_refuses=by_schema)
+    return Invalid(name, why, value, path, error, code, schema_refuses=by_schema)
 
 
 _CREATE_WALLET = (
@@ -58,22 +60,22 @@ _CREATE_WALLET = (
             notAfter="2026-11-22T12:00:00Z",
         ),
     ),
-    _invalid("without-owner", "Every wallet has an owner.", without(CREATE, "ownerId"), "/ownerId", "missing"),
+    _invalid("without-owner", "Every wallet has an owner.", without(CREATE, "ownerId"), "ownerId", "missing"),
     _invalid(
-        "empty-owner", "An owner has 1 to 255 characters.", but(CREATE, ownerId=""), "/ownerId", "string_too_short"
+        "empty-owner", "An owner has 1 to 255 characters.", but(CREATE, ownerId=""), "ownerId", "string_too_short"
     ),
     _invalid(
         "currency-in-small-letters",
         "A currency is an ISO 4217 code in capitals.",
         but(CREATE, currency="usd"),
-        "/currency",
+        "currency",
         "string_pattern_mismatch",
     ),
     _invalid(
         "unknown-currency",
         "Three capitals are not yet a currency of ISO 4217.",
         but(CREATE, currency="ABC"),
-        "/currency",
+        "currency",
         "unknown_currency",
         by_schema=False,
     ),
@@ -81,14 +83,14 @@ _CREATE_WALLET = (
         "expected-version",
         "A wallet that is not there yet has no version.",
         but(CREATE, expectedVersion=0),
-        "/expectedVersion",
+        "expectedVersion",
         "extra_forbidden",
     ),
     _invalid(
         "negative-initial-balance",
         "A wallet does not begin in debt.",
         but(CREATE, initialBalance="-1.0000"),
-        "/initialBalance",
+        "initialBalance",
         INVALID_AMOUNT,
     ),
 )
@@ -97,37 +99,37 @@ _CREDIT_WALLET = (
     Valid("text-amount", "The usual way to write an amount.", CREDIT),
     Valid("integer-amount", "A JSON integer is an amount too.", but(CREDIT, amount=100)),
     _invalid(
-        "number-with-fraction", "A binary float is not money.", but(CREDIT, amount=12.5), "/amount", INVALID_AMOUNT
+        "number-with-fraction", "A binary float is not money.", but(CREDIT, amount=12.5), "amount", INVALID_AMOUNT
     ),
     _invalid(
         "number-with-empty-fraction",
         "A number written with a fraction is a float, also where the fraction is 0.",
         but(CREDIT, amount=5.0),
-        "/amount",
+        "amount",
         INVALID_AMOUNT,
         by_schema=False,
     ),
-    _invalid("zero", "An amount is more than 0.", but(CREDIT, amount="0.0000"), "/amount", INVALID_AMOUNT),
+    _invalid("zero", "An amount is more than 0.", but(CREDIT, amount="0.0000"), "amount", INVALID_AMOUNT),
     _invalid(
         "over-the-limit",
         "An amount is at most 100000000000000.",
         but(CREDIT, amount="100000000000000.0001"),
-        "/amount",
+        "amount",
         INVALID_AMOUNT,
     ),
-    _invalid("five-places", "Money has four places.", but(CREDIT, amount="1.00001"), "/amount", INVALID_AMOUNT),
+    _invalid("five-places", "Money has four places.", but(CREDIT, amount="1.00001"), "amount", INVALID_AMOUNT),
     _invalid(
         "capital-letters-in-id",
         "An id is a UUID in small letters, since it is compared as text.",
         but(CREDIT, walletId=WALLET.upper()),
-        "/walletId",
+        "walletId",
         "string_pattern_mismatch",
     ),
     _invalid(
         "over-8-kib-of-metadata",
         "Metadata has at most 8192 bytes as compact JSON.",
         but(CREDIT, metadata={"note": "x" * 8192}),
-        "/metadata",
+        "metadata",
         "metadata",
         by_schema=False,
     ),
@@ -144,28 +146,28 @@ _DEBIT_WALLET = (
         "unknown-field",
         "A misspelt expectedVersion must not be ignored.",
         but(DEBIT, expectedversion=7),
-        "/expectedversion",
+        "expectedversion",
         "extra_forbidden",
     ),
     _invalid(
         "negative-version",
         "A version is at least 0.",
         but(DEBIT, expectedVersion=-1),
-        "/expectedVersion",
+        "expectedVersion",
         "greater_than_equal",
     ),
     _invalid(
         "time-as-number",
         "A time is RFC 3339 text, not Unix time.",
         but(DEBIT, notAfter=1795348800),
-        "/notAfter",
+        "notAfter",
         "time",
     ),
     _invalid(
         "time-without-zone",
         "Noon is not one moment.",
         but(DEBIT, notAfter="2026-11-22T12:00:00"),
-        "/notAfter",
+        "notAfter",
         "timezone_aware",
         by_schema=False,
     ),
@@ -174,16 +176,16 @@ _DEBIT_WALLET = (
 _TRANSFER = (
     Valid("least", "From one wallet to another.", TRANSFER),
     Valid("with-metadata", "Reference and metadata go into both events.", but(TRANSFER, metadata={"order": 4711})),
-    _invalid("without-target", "Money must go somewhere.", without(TRANSFER, "toWalletId"), "/toWalletId", "missing"),
+    _invalid("without-target", "Money must go somewhere.", without(TRANSFER, "toWalletId"), "toWalletId", "missing"),
     _invalid(
         "without-command-id",
         "Without an id a repeat could not be told.",
         without(TRANSFER, "commandId"),
-        "/commandId",
+        "commandId",
         "missing",
     ),
     _invalid(
-        "wallet-id", "A transfer names two wallets.", but(TRANSFER, walletId=WALLET), "/walletId", "extra_forbidden"
+        "wallet-id", "A transfer names two wallets.", but(TRANSFER, walletId=WALLET), "walletId", "extra_forbidden"
     ),
 )
 

@@ -63,35 +63,35 @@ EVENT_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             but(CREATED, initialBalance="250.0000", balance="250.0000"),
         ),
         Invalid(
-            "later-version", "A stream begins with its creation.", but(CREATED, version=1), "/version", "literal_error"
+            "later-version", "A stream begins with its creation.", but(CREATED, version=1), "version", "literal_error"
         ),
         Invalid(
             "without-owner",
             "Every event carries the wallet's state.",
             without(CREATED, "ownerId"),
-            "/ownerId",
+            "ownerId",
             "missing",
         ),
     ),
     "WalletCredited": (
         Valid("credit", "Money from outside.", but(CREDITED, reference="topup-1", metadata={"channel": "card"})),
         Valid("from-transfer", "The target's half of a transfer.", RECEIVED),
-        Invalid("without-amount", "A credit says how much.", without(CREDITED, "amount"), "/amount", "missing"),
+        Invalid("without-amount", "A credit says how much.", without(CREDITED, "amount"), "amount", "missing"),
         Invalid(
-            "unknown-status", "A wallet has one of three states.", but(CREDITED, status="FROZEN"), "/status", "enum"
+            "unknown-status", "A wallet has one of three states.", but(CREDITED, status="FROZEN"), "status", "enum"
         ),
     ),
     "WalletDebited": (
         Valid("debit", "Money to the outside.", DEBITED),
         Valid("into-transfer", "The source's half of a transfer.", SENT),
         Invalid(
-            "negative-version", "Revisions count from 0.", but(DEBITED, version=-1), "/version", "greater_than_equal"
+            "negative-version", "Revisions count from 0.", but(DEBITED, version=-1), "version", "greater_than_equal"
         ),
         Invalid(
             "field-of-another-event",
             "An event carries its own facts only.",
             but(DEBITED, initialBalance="5.0000"),
-            "/initialBalance",
+            "initialBalance",
             "extra_forbidden",
         ),
     ),

@@ -34,15 +34,15 @@ class Valid:
 class Invalid:
     """A value that the contract refuses.
 
-    `at` is the place of the first fault as a JSON pointer, `error` the model's own word for it, `code` what a sender
-    is answered (None where nobody is: events and replies are only written). `schema_refuses` is False where JSON
-    Schema cannot say what is wrong.
+    `path` is the place of the fault as a reply's details name it, `error` the model's own word for it, `code` what a
+    sender is answered (None where nobody is: events and replies are only written). `schema_refuses` is False where
+    JSON Schema cannot say what is wrong.
     """
 
     name: str
     why: str
     value: Mapping[str, Any]
-    at: str
+    path: str
     error: str
     code: ErrorCode | None = None
     schema_refuses: bool = True
@@ -55,7 +55,7 @@ class Invalid:
     def index_entry(self) -> dict[str, Any]:
         """What the index of the examples says about it."""
         code = {} if self.code is None else {"code": self.code.value}
-        return {"valid": False, "why": self.why, "at": self.at, **code, "schemaRefuses": self.schema_refuses}
+        return {"valid": False, "why": self.why, "path": self.path, **code, "schemaRefuses": self.schema_refuses}
 
 
 Example = Valid | Invalid

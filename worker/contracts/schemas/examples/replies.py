@@ -52,20 +52,20 @@ REPLY_EXAMPLES: tuple[Example, ...] = (
     Valid("rejected", "A debit did not: why, and the wallet as it is.", REJECTED),
     Valid("unreadable", "A record without a readable commandId.", UNREADABLE),
     Invalid(
-        "unknown-status", "A reply is accepted or rejected.", but(ACCEPTED, status="ok"), "/status", "literal_error"
+        "unknown-status", "A reply is accepted or rejected.", but(ACCEPTED, status="ok"), "status", "literal_error"
     ),
     Invalid(
         "unknown-code",
         "The codes are the contract's.",
         but(REJECTED, error={"code": "NoMoney", "message": "No.", "details": {}}),
-        "/error/code",
+        "error.code",
         "enum",
     ),
     Invalid(
         "without-command-id",
         "Null, where there was none; never missing.",
         without(ACCEPTED, "commandId"),
-        "/commandId",
+        "commandId",
         "missing",
     ),
 )
