@@ -35,4 +35,6 @@ async def start_control(faults: Faults, host: str, port: int) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
+    bound = runner.addresses[0]
+    logger.info("stand-in: fault switches on %s:%d", bound[0], bound[1])
     return runner
