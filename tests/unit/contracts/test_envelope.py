@@ -175,6 +175,15 @@ def test_no_pattern_reaches_a_topic_that_the_worker_reads(topic):
     assert envelope.refused_reply_topic == topic
 
 
+@pytest.mark.parametrize("topic", ["answers-of-others", "all-answers", "answersanswers"])
+def test_the_pattern_matches_the_whole_name(topic):
+    """An operator who forgets the anchors opens no more topics than the pattern spells."""
+    unanchored = ReplyTopics("wallet.replies", re.compile("answers"))
+
+    assert read_envelope([("reply_to", b"answers")], unanchored).reply_topic == "answers"
+    assert read_envelope([("reply_to", topic.encode())], unanchored).refused_reply_topic == topic
+
+
 def test_the_default_topic_is_always_allowed():
     """Whatever the pattern says: it takes the replies of those who name none."""
     nothing_else = ReplyTopics("answers", re.compile("never"))
