@@ -92,7 +92,7 @@ ledger = sa.Table(
     sa.Column("version", sa.BigInteger, primary_key=True, comment="the event's revision in the stream"),
     sa.Column("event_id", ID, nullable=False),
     sa.Column("event_type", sa.String(32), nullable=False),
-    sa.Column("command_id", ID, nullable=False, index=True),
+    sa.Column("command_id", ID, nullable=False),
     sa.Column("amount", MONEY),
     sa.Column("balance", MONEY, nullable=False, comment="after the event"),
     sa.Column("held_balance", MONEY, nullable=False, comment="after the event"),

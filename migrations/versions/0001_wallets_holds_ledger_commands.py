@@ -67,7 +67,6 @@ def upgrade() -> None:
         sa.Column("occurred_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("wallet_id", "version", name=op.f("pk_ledger")),
     )
-    op.create_index(op.f("ix_ledger_command_id"), "ledger", ["command_id"], unique=False)
     op.create_table(
         "wallets",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -171,6 +170,5 @@ def downgrade() -> None:
     op.drop_table("holds")
     op.drop_index(op.f("ix_wallets_owner_id"), table_name="wallets")
     op.drop_table("wallets")
-    op.drop_index(op.f("ix_ledger_command_id"), table_name="ledger")
     op.drop_table("ledger")
     op.drop_table("commands")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.crash_points import crash_point
 from worker.database import raw_transaction
 from worker.domain.decide import wallet_ids
-from worker.ledger.decide_batch import Outcome, Received, decide_batch
+from worker.ledger.decide_batch import Decided, Failed, Outcome, Received, decide_batch, fail
 from worker.ledger.lock import lock_wallets, read_clock
 from worker.ledger.persist import persist
 from worker.ledger.recall import recall
@@ -35,3 +35,16 @@ async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outc
         crash_point("persist")
     crash_point("commit")
     return decided.outcomes
+
+
+async def record_failure(engine: AsyncEngine, failed: Failed) -> Outcome:
+    """Record that a command failed for an unexpected reason and took no effect, unless it ran after all.
+
+    Raises what asyncpg raises.
+    """
+    async with raw_transaction(engine) as connection:
+        ran = await recall(connection, [failed.command_id])
+        decided = Decided(await read_clock(connection), {}, {}, ran)
+        fail(failed, decided)
+        await persist(connection, decided)
+    return decided.outcomes[0]

@@ -21,18 +21,32 @@ from worker.domain.evolve import evolve
 from worker.domain.facts import Fact, WalletCreated
 from worker.domain.rejections import Rejected, idempotency_conflict
 from worker.domain.wallet import NO_METADATA, Wallet
-from worker.ledger.entry import Entry, event_id
+from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
 from worker.ledger.recall import Ran
-from worker.ledger.reply import accepted_reply, rejected_reply
+from worker.ledger.reply import INTERNAL_ERROR, accepted_reply, rejected_reply
+
+UNREAD = "unread"
+"""What stands for the type of a command that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A readable command, and what came with it. `received_at` is its record's Kafka timestamp."""
+    """A readable command, and what came with it: its record's headers, Kafka timestamp and key."""
 
     command: Command
     fingerprint: bytes
     envelope: Envelope
+    received_at: datetime
+    key: bytes | None
+
+
+class Failed(NamedTuple):
+    """A command that failed for an unexpected reason; where it was never read, without a type and a fingerprint."""
+
+    command_id: str
+    type: str | None
+    fingerprint: bytes
+    attempt: int
     received_at: datetime
 
 
@@ -55,8 +69,8 @@ class Outcome:
     """What became of one command.
 
     `error_code` is None where it was accepted. `replayed`: it ran before, `reply` is its first one, and `made` are the
-    events that it made then, as (wallet id, version). Otherwise `entries` are new, and `recorded` is what will be known
-    of it (None for a refusal that is not remembered).
+    events that it made then, as (wallet id, version). Otherwise `entries` are new, `events` are the same as they are
+    appended, and `recorded` is what will be known of the command (None for a refusal that is not remembered).
     """
 
     error_code: str | None
@@ -64,6 +78,7 @@ class Outcome:
     replayed: bool = False
     made: tuple[tuple[str, int], ...] = ()
     entries: tuple[Entry, ...] = ()
+    events: tuple[NewEvent, ...] = ()
     recorded: RecordedCommand | None = None
 
 
@@ -92,6 +107,27 @@ def decide_batch(
     return decided
 
 
+def fail(failed: Failed, decided: Decided) -> None:
+    """Give a lone command that must not be run the outcome InternalError, unless it ran before."""
+    before = decided.ran.get(failed.command_id)
+    if before is not None and not before.may_run_again_as(failed.attempt):
+        decided.outcomes.append(Outcome(before.error_code, before.reply, replayed=True, made=before.made))
+        return
+    reply = rejected_reply(failed.command_id, failed.type, format_time(decided.now), INTERNAL_ERROR)
+    row = RecordedCommand(
+        failed.command_id,
+        failed.attempt,
+        failed.type or UNREAD,
+        failed.fingerprint,
+        [],
+        [],
+        INTERNAL_ERROR.code,
+        reply.decode(),
+        failed.received_at,
+    )
+    decided.outcomes.append(Outcome(INTERNAL_ERROR.code, reply, recorded=row))
+
+
 def _recalled(received: Received, decided: Decided) -> Outcome | None:
     """The outcome of a command that ran before, in this batch or an earlier one; None where it is to be run."""
     command = received.command
@@ -112,18 +148,22 @@ def _run(received: Received, decided: Decided, now_text: str) -> Outcome:
     if isinstance(decision, Rejected):
         named = [wallets[id_] for id_ in wallet_ids(command) if id_ in wallets]
         reply = rejected_reply(command.command_id, command.type, now_text, decision, named)
-        return record(received, decided, decision.code, reply)
-    entries = _happen(received, decision, decided)
+        return _record(received, decided, decision.code, reply)
+    happened = _happen(received, decision, decided)
     reply = accepted_reply(command.command_id, command.type, now_text, [wallets[id_] for id_ in wallet_ids(command)])
-    return record(received, decided, None, reply, entries)
+    return _record(received, decided, None, reply, happened)
 
 
-def record(
-    received: Received, decided: Decided, error_code: str | None, reply: bytes, entries: tuple[Entry, ...] = ()
+def _record(
+    received: Received,
+    decided: Decided,
+    error_code: str | None,
+    reply: bytes,
+    happened: Sequence[tuple[Entry, NewEvent]] = (),
 ) -> Outcome:
     """Remember the command for those behind it in this batch, and for ever: its row in `commands`."""
     command, attempt = received.command, received.envelope.attempt
-    made = tuple((entry.wallet_id, entry.version) for entry in entries)
+    made = tuple((entry.wallet_id, entry.version) for entry, _ in happened)
     decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)
     row = RecordedCommand(
         command_id=command.command_id,
@@ -136,17 +176,20 @@ def record(
         reply=reply.decode(),
         received_at=received.received_at,
     )
-    return Outcome(error_code, reply, entries=entries, recorded=row)
+    entries, events = tuple(entry for entry, _ in happened), tuple(event for _, event in happened)
+    return Outcome(error_code, reply, entries=entries, events=events, recorded=row)
 
 
-def _happen(received: Received, facts: Sequence[Fact], decided: Decided) -> tuple[Entry, ...]:
-    """Fold `facts` into the wallets; each makes one entry."""
-    entries = []
+def _happen(received: Received, facts: Sequence[Fact], decided: Decided) -> list[tuple[Entry, NewEvent]]:
+    """Fold `facts` into the wallets; each makes one entry, and one event of it."""
+    happened = []
     for place, fact in enumerate(facts):
         wallet = evolve(decided.wallets.get(fact.wallet_id), fact, decided.now)
         decided.wallets[wallet.id] = wallet
-        entries.append(_entry(received, fact, place, wallet))
-    return tuple(entries)
+        entry = _entry(received, fact, place, wallet)
+        constants = Constants(wallet.owner_id, wallet.currency, wallet.created_at, wallet.metadata)
+        happened.append((entry, new_event(entry, constants)))
+    return happened
 
 
 def _entry(received: Received, fact: Fact, place: int, wallet: Wallet) -> Entry:

@@ -26,6 +26,7 @@ from worker.outbox.backfill import load_runs, read_versions
 from worker.outbox.event_store import Appended, EventStore
 from worker.outbox.run import Run
 from worker.retry import until_available
+from worker.telemetry.metrics import WorkerMetrics
 
 BEHIND_RETRY_S = 0.025
 BEHIND_PATIENCE_S = 1.0
@@ -44,6 +45,7 @@ class Appending:
 
     store: EventStore
     engine: AsyncEngine
+    metrics: WorkerMetrics
     ready: list[Run]
     proofs: list[Run]
     late: list[Run] = field(default_factory=list)
@@ -52,13 +54,13 @@ class Appending:
 
 
 async def append_runs(
-    store: EventStore, engine: AsyncEngine, runs: Sequence[Run], proofs: Sequence[Run] = ()
+    store: EventStore, engine: AsyncEngine, metrics: WorkerMetrics, runs: Sequence[Run], proofs: Sequence[Run]
 ) -> frozenset[str]:
     """Append `runs`, after asking for `proofs` of what was committed earlier; return the contradictory wallets.
 
     Waits for as long as KurrentDB or Postgres are away. A proof whose event is not there yet is appended like a run.
     """
-    work = Appending(store, engine, list(runs), list(proofs))
+    work = Appending(store, engine, metrics, list(runs), list(proofs))
     while work.proofs or work.ready or work.late:
         if work.proofs:
             await _prove(work)
@@ -143,6 +145,7 @@ def _help(work: Appending, run: Run, missing: Run | None) -> None:
     if missing is None or missing.first != at + 1:
         _contradict(work, run, at)
         return
+    work.metrics.events_helped.inc(len(missing.events))
     log.info("stream_helped", wallet_id=run.wallet_id, first=missing.first, last=missing.last)
     if missing.last == run.first - 1:
         work.ready.append(Run(run.wallet_id, [*missing.events, *run.events]))
@@ -166,4 +169,9 @@ def _contradict(work: Appending, run: Run, at: int) -> None:
 
 
 async def _send(work: Appending, runs: Sequence[Run]) -> Appended:
-    return await until_available("kurrentdb", lambda: work.store.append(runs))
+    appended = await until_available("kurrentdb", lambda: work.store.append(runs))
+    if appended.revisions:
+        work.metrics.appends_refused.inc()
+    unwritten = sum(len(run.events) for run in appended.unwritten)
+    work.metrics.events_appended.inc(sum(len(run.events) for run in runs) - unwritten)
+    return appended

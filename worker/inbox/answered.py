@@ -1,0 +1,35 @@
+"""A record with its outcome, and a batch of them, on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord
+
+from worker.contracts.envelope import Envelope
+from worker.inbox.partitions import Partition
+from worker.ledger.decide_batch import Outcome
+from worker.outbox.publish import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A record and its outcome. `command_id` is None where it could not be read, `type` where it is none of ours."""
+
+    partition: Partition
+    record: ConsumerRecord
+    envelope: Envelope
+    command_id: str | None
+    type: str | None
+    outcome: Outcome
+    dead_letter: Message | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Answered records on their way out. `took_ms` says how long each stage took."""
+
+    answered: Sequence[Answered]
+    took_ms: dict[str, float]
+    contradictory: frozenset[str] = frozenset()

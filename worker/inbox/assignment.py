@@ -1,0 +1,144 @@
+"""Take over and give back partitions, and say which records of a poll are to be run.
+
+What aiokafka tells its listener is turned into `Partition`s. FastStream hands over records that may be of another time:
+fetched before a rebalance, handled after it. Such records are dropped here, and come again from the committed offset.
+A gap in a partition is legal only where Kafka left one (a transaction's marker): records that were deleted before they
+were read stop the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import groupby
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from worker.errors import Fatal, Unavailable
+from worker.inbox.partitions import Partition, read_trying
+from worker.retry import until_available
+
+DRAIN_TIMEOUT_S = 20.0
+"""How long a rebalance is held up so that what is in flight is answered by the worker that began it."""
+
+log = structlog.get_logger(__name__)
+
+Claim = tuple[Partition, list[ConsumerRecord]]
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The partitions of this process.
+
+    `drained` waits until nothing is in flight, `abandon` drops what is still being run, `stop` ends the process.
+    """
+
+    def __init__(
+        self,
+        admin: AIOKafkaAdminClient,
+        group_id: str,
+        consumer: Callable[[], AIOKafkaConsumer],
+        *,
+        drained: Callable[[], Awaitable[None]],
+        abandon: Callable[[], None],
+        stop: Callable[[Exception], None],
+    ) -> None:
+        self._admin = admin
+        self._group_id = group_id
+        self._consumer = consumer
+        self._drained = drained
+        self._abandon = abandon
+        self._stop = stop
+        self._settled = asyncio.Event()
+        self.owned: dict[TopicPartition, Partition] = {}
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Let what is in flight be answered, then forget the partitions (aiokafka always revokes all)."""
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await self._drained()
+        except TimeoutError:
+            log.warning("revoked_in_flight", why="not answered in time: the next owner runs these records again")
+        self._abandon()
+        for partition in self.owned.values():
+            partition.owned = False
+        if self.owned:
+            log.info("partitions_revoked", partitions=_names(self.owned))
+        self.owned = {}
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Find out how far each partition is answered."""
+        try:
+            self.owned = await until_available("kafka", lambda: self._take(assigned))
+            log.info("partitions_assigned", partitions=_names(self.owned))
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without us
+            self._stop(error)
+        self._settled.set()
+
+    async def claim(self, records: Iterable[ConsumerRecord]) -> list[Claim]:
+        """Which of a poll's `records` are to be run, by partition; raise `Fatal` where some were deleted unread."""
+        await self._settled.wait()
+        claims = []
+        for id_, group in groupby(records, key=lambda record: TopicPartition(record.topic, record.partition)):
+            partition = self.owned.get(id_)
+            if partition is not None:
+                claimed = await self._claim(partition, list(group))
+                if claimed:
+                    partition.next_offset = claimed[-1].offset + 1
+                    claims.append((partition, claimed))
+        return claims
+
+    async def _claim(self, partition: Partition, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+        expected = partition.next_offset
+        new = [record for record in records if expected is None or record.offset >= expected]
+        if not new or new[0].offset == expected:
+            return new
+        try:
+            position = await self._consumer().position(partition.id)
+        except IllegalStateError:
+            return []
+        if position <= new[-1].offset:
+            # Fetched before a rebalance: Kafka will deliver them again from where this time begins.
+            return []
+        if expected is not None:
+            await self._refuse_deleted(partition, expected)
+        return new
+
+    async def _refuse_deleted(self, partition: Partition, expected: int) -> None:
+        beginning = (await self._consumer().beginning_offsets([partition.id]))[partition.id]
+        if beginning > expected:
+            raise _deleted(partition.id, expected, beginning)
+
+    async def _take(self, assigned: set[TopicPartition]) -> dict[TopicPartition, Partition]:
+        if not assigned:
+            return {}
+        try:
+            committed = await self._admin.list_consumer_group_offsets(self._group_id, partitions=list(assigned))
+            beginnings = await self._consumer().beginning_offsets(list(assigned))
+            ends = await self._consumer().end_offsets(list(assigned))
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        owned = {}
+        for id_ in assigned:
+            offset, metadata = committed.get(id_, (-1, ""))
+            if offset < 0:
+                owned[id_] = Partition(id_, None)
+            elif beginnings[id_] <= offset <= ends[id_]:
+                owned[id_] = Partition(id_, offset, trying=read_trying(metadata), committed=offset)
+            else:
+                raise _deleted(id_, offset, beginnings[id_])
+        return owned
+
+
+def _deleted(id_: TopicPartition, offset: int, beginning: int) -> Fatal:
+    return Fatal(
+        f"the committed offset {offset} of {id_.topic}-{id_.partition} no longer exists (its first record is "
+        f"{beginning} now): commands were deleted unread; see what was lost, then set the group's offset by hand"
+    )
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    return sorted(f"{id_.topic}-{id_.partition}" for id_ in partitions)

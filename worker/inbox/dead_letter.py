@@ -1,0 +1,50 @@
+"""The dead letter: a record that could not be run, kept with its bytes as they came and the reason beside them."""
+
+from __future__ import annotations
+
+from aiokafka import ConsumerRecord
+
+from worker.domain.rejections import Rejected
+from worker.outbox.publish import Message
+
+VALUE_BYTES_MAX = 512 * 1024
+HEADER_BYTES_MAX = 256 * 1024
+"""Of the headers that the record came with: with the value this stays below Kafka's usual limit of a mebibyte."""
+
+
+def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt: int) -> Message:
+    """The record for the dead-letter topic `topic` (contract, "Kafka topics").
+
+    The value is cut to `VALUE_BYTES_MAX` and the record's own headers to `HEADER_BYTES_MAX`; `dlq_truncated` says so.
+    """
+    headers: dict[str, str] = {
+        "dlq_error_code": rejected.code,
+        "dlq_error_message": ": ".join([rejected.message, *map(str, rejected.details.values())]),
+        "dlq_topic": record.topic,
+        "dlq_partition": str(record.partition),
+        "dlq_offset": str(record.offset),
+        "dlq_timestamp": str(record.timestamp),
+        "dlq_attempt": str(attempt),
+    }
+    came_with, value = _within_limit(record, frozenset(headers)), record.value
+    cut = value is not None and len(value) > VALUE_BYTES_MAX
+    # What an earlier dead letter said of this record is said anew.
+    fewer = len(came_with) < sum(name not in headers for name, _ in record.headers)
+    if cut or fewer:
+        headers["dlq_truncated"] = "true"
+    return Message(
+        topic=topic,
+        key=record.key,
+        value=value[:VALUE_BYTES_MAX] if cut else value,
+        headers=[*((name, text.encode()) for name, text in headers.items()), *came_with],
+        is_reply=False,
+    )
+
+
+def _within_limit(record: ConsumerRecord, ours: frozenset[str]) -> list[tuple[str, bytes | None]]:
+    kept, size = [], 0
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+        if size <= HEADER_BYTES_MAX and name not in ours:
+            kept.append((name, value))
+    return kept

@@ -1,0 +1,69 @@
+"""The partitions that this process owns now, and how far each of them is answered.
+
+A partition that is taken again after a rebalance is a new `Partition`: what still refers to the old one belongs to
+another time, and neither runs nor commits. An offset is committed only when every record before it is answered:
+records that wait (their wallets are locked, or their stores contradict each other) hold it back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+BATCH_RECORDS_MAX = 500
+
+TRYING = re.compile(r"trying (\d{1,3})")
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """An owned partition.
+
+    `next_offset` is the next record's to be taken, None until the first where nothing was committed. `trying` is how
+    often a process has begun with that record and not come back. `limit` is how many records may be taken at once:
+    the first alone, then ever more, so that a record that kills its process is soon alone.
+    """
+
+    id: TopicPartition
+    next_offset: int | None
+    trying: int = 0
+    limit: int = 1
+    lone: bool = True
+    owned: bool = True
+    stopped_at: int | None = None
+    answered: int | None = None
+    committed: int | None = None
+    waiting: set[int] = field(default_factory=set)
+
+    def take(self, count: int) -> int:
+        """How many of `count` records may be taken now; the next time twice as many."""
+        taken = min(count, self.limit)
+        self.limit = min(self.limit * 2, BATCH_RECORDS_MAX)
+        return taken
+
+    def stop_at(self, offset: int) -> bool:
+        """Hold the offset back for good; whether the partition went on until now."""
+        went_on = self.stopped_at is None
+        self.stopped_at = offset if self.stopped_at is None else min(self.stopped_at, offset)
+        return went_on
+
+    def answer(self, offset: int) -> None:
+        """The record at `offset` is answered, and so are those before it but for the waiting ones."""
+        self.answered = max(self.answered or 0, offset + 1)
+
+    @property
+    def to_commit(self) -> int | None:
+        """The offset to commit: that of the first record that is not answered. None where nothing is new."""
+        if self.answered is None:
+            return None
+        unanswered = self.waiting if self.stopped_at is None else {*self.waiting, self.stopped_at}
+        offset = min(unanswered, default=self.answered)
+        return offset if self.committed is None or offset > self.committed else None
+
+
+def read_trying(metadata: str) -> int:
+    """How many times a process began with the record at a committed offset, by that offset's metadata."""
+    found = TRYING.fullmatch(metadata)
+    return int(found[1]) if found else 0

@@ -1,0 +1,153 @@
+"""What comes after the commit: append, then reply, then commit the offsets; batch after batch, in order.
+
+Each stage works on its own batch, so the append of one, the replies of another and the transaction of a third overlap.
+The queues between them are short: when KurrentDB or Kafka are away they fill up, and nothing more is taken from Kafka.
+Every step is safe to repeat, and a batch leaves a stage only when the stage has done all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.contracts.envelope import reply_headers
+from worker.crash_points import crash_point
+from worker.inbox.answered import Answered, Batch
+from worker.inbox.offsets import commit_answered
+from worker.inbox.report import measured, report
+from worker.ledger.decide_batch import Outcome
+from worker.ledger.reply import ACCEPTED, REJECTED
+from worker.outbox.append import append_runs
+from worker.outbox.backfill import load_proofs
+from worker.outbox.event_store import EventStore
+from worker.outbox.publish import Message, Publisher
+from worker.outbox.run import Run, runs_of
+from worker.retry import until_available
+from worker.telemetry.metrics import WorkerMetrics
+
+BATCHES_BETWEEN_STAGES = 2
+ACKNOWLEDGED_WALLETS_MAX = 200_000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The two stages behind the transaction. `run` works until it is cancelled."""
+
+    store: EventStore
+    engine: AsyncEngine
+    publisher: Publisher
+    consumer: Callable[[], AIOKafkaConsumer]
+    metrics: WorkerMetrics
+    to_append: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
+    to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
+    acknowledged: dict[str, int] = field(default_factory=dict)
+
+    async def put(self, batch: Batch) -> None:
+        """Hand over a batch whose transaction is committed; wait where the stages are full."""
+        await self.to_append.put(batch)
+
+    async def drained(self) -> None:
+        """Wait until every batch that was handed over is answered and its offsets are committed."""
+        await self.to_append.join()
+        await self.to_reply.join()
+
+    async def run(self) -> None:
+        """Run both stages."""
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self._append_stage())
+            stages.create_task(self._reply_stage())
+
+    async def _append_stage(self) -> None:
+        while True:
+            batch = await self.to_append.get()
+            with measured(self.metrics, "append", batch.took_ms):
+                await self._append(batch)
+            crash_point("append")
+            await self.to_reply.put(batch)
+            self.to_append.task_done()
+
+    async def _reply_stage(self) -> None:
+        while True:
+            batch = await self.to_reply.get()
+            with measured(self.metrics, "reply", batch.took_ms):
+                await self._reply(batch)
+            crash_point("reply")
+            with measured(self.metrics, "commit", batch.took_ms):
+                await self._commit(batch)
+            crash_point("offset_commit")
+            report(self.metrics, batch)
+            self.to_reply.task_done()
+
+    async def _append(self, batch: Batch) -> None:
+        """Append the batch's new events, after proving those of its repeated commands that nobody has seen proven."""
+        runs = runs_of(event for answered in batch.answered for event in answered.outcome.events)
+        made = self._unacknowledged(batch)
+        proofs = await until_available("postgres", lambda: load_proofs(self.engine, made)) if made else []
+        if not runs and not proofs:
+            return
+        batch.contradictory = await append_runs(self.store, self.engine, self.metrics, runs, proofs)
+        self._acknowledge([run for run in (*proofs, *runs) if run.wallet_id not in batch.contradictory])
+
+    def _unacknowledged(self, batch: Batch) -> dict[str, int]:
+        """The highest version that repeated commands made of each wallet, where it may not be in the stream yet."""
+        highest: dict[str, int] = {}
+        for answered in batch.answered:
+            for wallet_id, version in answered.outcome.made:
+                if version > max(highest.get(wallet_id, -1), self.acknowledged.get(wallet_id, -1)):
+                    highest[wallet_id] = version
+        return highest
+
+    def _acknowledge(self, runs: Iterable[Run]) -> None:
+        if len(self.acknowledged) > ACKNOWLEDGED_WALLETS_MAX:
+            # What is forgotten is proven once more when it is repeated.
+            self.acknowledged.clear()
+        for run in runs:
+            self.acknowledged[run.wallet_id] = max(run.last, self.acknowledged.get(run.wallet_id, -1))
+
+    async def _reply(self, batch: Batch) -> None:
+        """Publish what can be answered, and hold back the partitions of what cannot."""
+        messages = []
+        for answered in batch.answered:
+            if not batch.contradictory.isdisjoint(_wallets(answered.outcome)):
+                self._stop_partition(answered)
+                continue
+            messages.append(reply_message(answered))
+            if answered.dead_letter is not None:
+                messages.append(answered.dead_letter)
+                self.metrics.dead_letters.labels(answered.outcome.error_code).inc()
+        await until_available("kafka", lambda: self.publisher.publish(messages))
+
+    def _stop_partition(self, answered: Answered) -> None:
+        """Keep the offset of a record whose stores contradict each other, and take no more from its partition."""
+        partition = answered.partition
+        if partition.stop_at(answered.record.offset) and partition.owned:
+            self.consumer().pause(partition.id)
+            log.error("partition_stopped", partition=str(partition.id), offset=answered.record.offset)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Commit how far each owned partition of the batch is answered."""
+        for answered in batch.answered:
+            answered.partition.answer(answered.record.offset)
+        partitions = {answered.partition for answered in batch.answered}
+        await commit_answered(self.consumer(), partitions)
+
+
+def reply_message(answered: Answered) -> Message:
+    """The reply to a record: the outcome's bytes under the record's key, with what its sender is to recognise it by."""
+    outcome = answered.outcome
+    status = ACCEPTED if outcome.error_code is None else REJECTED
+    headers = reply_headers(answered.envelope, answered.command_id, status, replayed=outcome.replayed)
+    return Message(answered.envelope.reply_topic, answered.record.key, outcome.reply, headers)
+
+
+def _wallets(outcome: Outcome) -> Iterable[str]:
+    if outcome.events:
+        return (event.wallet_id for event in outcome.events)
+    return (wallet_id for wallet_id, _ in outcome.made)
