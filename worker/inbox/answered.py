@@ -26,7 +26,7 @@ class Answered:
     dead_letter: Message | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """Answered records on their way out. `took_ms` says how long each stage took."""
 

@@ -8,6 +8,7 @@ Every step is safe to repeat, and a batch leaves a stage only when the stage has
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -47,16 +48,24 @@ class Pipeline:
     metrics: WorkerMetrics
     to_append: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
+    unanswered: deque[Batch] = field(default_factory=deque)
     acknowledged: dict[str, int] = field(default_factory=dict)
 
     async def put(self, batch: Batch) -> None:
         """Hand over a batch whose transaction is committed; wait where the stages are full."""
+        self.unanswered.append(batch)
         await self.to_append.put(batch)
 
     async def drained(self) -> None:
         """Wait until every batch that was handed over is answered and its offsets are committed."""
         await self.to_append.join()
         await self.to_reply.join()
+
+    def oldest_timestamp_ms(self) -> int | None:
+        """The Kafka timestamp of the oldest record that is decided and not answered; None where there is none."""
+        return min(
+            (answered.record.timestamp for batch in self.unanswered for answered in batch.answered), default=None
+        )
 
     async def run(self) -> None:
         """Run both stages."""
@@ -82,6 +91,7 @@ class Pipeline:
             with measured(self.metrics, "commit", batch.took_ms):
                 await self._commit(batch)
             crash_point("offset_commit")
+            self.unanswered.remove(batch)
             report(self.metrics, batch)
             self.to_reply.task_done()
 

@@ -84,6 +84,11 @@ class Publisher:
             await self.close()
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
+    async def is_ready(self) -> None:
+        """Ask Kafka for something small; raise `KafkaError` where it does not answer."""
+        producer = await self._started()
+        await producer.client.fetch_all_metadata()
+
     async def close(self) -> None:
         """Flush and close the producer; the next `publish` starts another."""
         producer, self._producer = self._producer, None

@@ -1,0 +1,121 @@
+"""The worker's composition root: every client of the process is made, started and closed here, the handler bound here.
+
+`faststream run worker.app:app` and `wallex worker` run the same application. FastStream drives the consumer; the rest
+of its comfort is switched off where it would lose commands: its parser raises on a null header (and the batch is gone),
+its acknowledgement commits what was not processed. The handler gets the records as aiokafka read them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from faststream import AckPolicy, FastStream
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+
+from worker.contracts.commands import Command
+from worker.inbox.assignment import Assignment
+from worker.inbox.partitions import BATCH_RECORDS_MAX
+from worker.kafka import broker_security
+from worker.process import Process
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
+
+POLL_IDLE_MS = 5
+FETCH_WAIT_MS = 50
+SESSION_TIMEOUT_MS = 15_000
+HEARTBEAT_MS = 3_000
+REBALANCE_TIMEOUT_MS = 60_000
+# A batch waits for as long as a server is away; whether the process is alive is judged by /livez, not by Kafka.
+POLL_INTERVAL_MAX_MS = 24 * 60 * 60 * 1000
+GRACEFUL_TIMEOUT_S = 30.0
+
+
+def create_app(settings: Settings) -> tuple[FastStream, Process]:
+    """The application for `settings`, and the process behind it, which knows the error that ended it."""
+    configure_logs(settings.log_level)
+    faststream_log = logging.getLogger("faststream")
+    # Its line for each received and processed batch says less than ours.
+    faststream_log.setLevel(logging.WARNING)
+    broker = KafkaBroker(
+        settings.kafka_bootstrap_servers,
+        security=broker_security(settings),
+        consumer_only=True,
+        apply_types=False,
+        allow_auto_create_topics=False,
+        graceful_timeout=GRACEFUL_TIMEOUT_S,
+        logger=faststream_log,
+    )
+    app = FastStream(broker, logger=faststream_log)
+
+    def parse(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        # FastStream's own parser decodes headers: one that is null or binary would cost it the whole batch.
+        return KafkaAckableMessage(raw_message=batch, body=batch, consumer=process.consumer(), correlation_id="-")
+
+    def decode(message: KafkaAckableMessage) -> tuple[ConsumerRecord, ...]:
+        return cast(tuple[ConsumerRecord, ...], message.raw_message)
+
+    subscriber = broker.subscriber(
+        *settings.command_topics,
+        group_id=settings.kafka_group_id,
+        group_instance_id=settings.kafka_group_instance_id,
+        batch=True,
+        max_records=BATCH_RECORDS_MAX,
+        batch_timeout_ms=POLL_IDLE_MS,
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+        parser=parse,
+        decoder=decode,
+        listener=_Listener(lambda: process.assignment),
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+        max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+        description="Wallet commands.",
+    )
+
+    @subscriber
+    async def run_commands(records: list[Command]) -> None:
+        # The annotation is for FastStream's AsyncAPI page: what arrives are the records that `decode` returned.
+        await process.handle(cast(Sequence[ConsumerRecord], records))
+
+    def consuming() -> bool:
+        return not subscriber.tasks or any(not task.done() for task in subscriber.tasks)
+
+    process = Process(settings, lambda: cast(AIOKafkaConsumer, subscriber.consumer), consuming, app.exit)
+    app.on_startup(process.start)
+    app.on_shutdown(process.drain)
+    app.after_shutdown(process.close)
+    return app, process
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Passes on to the assignment, which is made when the process starts."""
+
+    def __init__(self, assignment: Callable[[], Assignment | None]) -> None:
+        self._assignment = assignment
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        assignment = self._assignment()
+        if assignment is not None:
+            await assignment.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        assignment = self._assignment()
+        if assignment is not None:
+            await assignment.on_partitions_assigned(assigned)
+
+
+def __getattr__(name: str) -> object:
+    # `faststream run worker.app:app` reads the environment when it asks for the app, not when the module is imported.
+    if name == "app":
+        return create_app(Settings.load())[0]
+    raise AttributeError(name)

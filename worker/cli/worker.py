@@ -1,0 +1,31 @@
+"""`wallex worker`: consume commands, the main job."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+import uvloop
+
+from worker.app import create_app
+from worker.process import EXIT_FATAL
+from worker.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into `app`."""
+    app.command("worker")(worker)
+
+
+def worker() -> int:
+    """Consume commands until SIGTERM or SIGINT. Exit 70: it could not go on, and said why."""
+    app, process = create_app(Settings.load())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(app.run())
+        except Exception as error:
+            if error is not process.error:
+                raise
+            typer.echo(f"wallex worker: {error}", err=True)
+            return EXIT_FATAL
+    return 0

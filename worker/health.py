@@ -1,0 +1,102 @@
+"""What the worker says of itself: `/livez` and `/readyz`, its gauges, and the watch over its own consume loop.
+
+FastStream's own ping says nothing about consuming: a dead loop would look healthy for ever, and keep its partitions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.database import raw_connection
+from worker.errors import Fatal, Unavailable
+from worker.inbox.partitions import Partition
+from worker.inbox.pipeline import Pipeline
+from worker.outbox.event_store import EventStore
+from worker.outbox.publish import Publisher
+from worker.telemetry.health import Check
+from worker.telemetry.metrics import WorkerMetrics
+
+WATCH_EVERY_S = 1.0
+DEAD_LOOPS_MAX = 5
+"""So many looks in a row at a dead loop: FastStream restarts one that failed, which takes it a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What health is asked of. `consuming` says whether FastStream's loop runs, `owned` what this process owns now.
+
+    `readiness` is a connection of its own: a question must not get between two appends.
+    """
+
+    engine: AsyncEngine
+    publisher: Publisher
+    pipeline: Pipeline
+    readiness: EventStore
+    metrics: WorkerMetrics
+    consumer: Callable[[], AIOKafkaConsumer]
+    consuming: Callable[[], bool]
+    owned: Callable[[], Collection[Partition]]
+
+    async def is_consuming(self) -> None:
+        """Raise where the consume loop is dead."""
+        if not self.consuming():
+            raise Fatal("the consume loop is dead")
+
+    async def is_assigned(self) -> None:
+        """Raise where no partition is ours."""
+        if not self.owned():
+            raise Unavailable("no partition is assigned")
+
+    async def goes_on(self) -> None:
+        """Raise where a partition is stopped."""
+        stopped = sorted(str(p.id) for p in self.owned() if p.stopped_at is not None)
+        if stopped:
+            raise Unavailable(f"the stores contradict each other, `wallex verify` says where; stopped: {stopped}")
+
+    async def has_postgres(self) -> None:
+        """Raise where Postgres does not answer."""
+        async with raw_connection(self.engine) as connection:
+            await connection.execute("SELECT 1")
+
+    def live_checks(self) -> list[Check]:
+        """What a dead process fails: to be restarted."""
+        return [Check("consume_loop", self.is_consuming)]
+
+    def ready_checks(self) -> list[Check]:
+        """What a process fails that cannot do its job now."""
+        return [
+            Check("consume_loop", self.is_consuming),
+            Check("assignment", self.is_assigned),
+            Check("partitions", self.goes_on),
+            Check("postgres", self.has_postgres),
+            Check("kafka", self.publisher.is_ready),
+            Check("kurrentdb", self.readiness.is_ready),
+        ]
+
+    async def watch(self) -> None:
+        """Keep the gauges, for ever; raise `Fatal` where the consume loop stays dead."""
+        dead = 0
+        while dead < DEAD_LOOPS_MAX:
+            await asyncio.sleep(WATCH_EVERY_S)
+            dead = 0 if self.consuming() else dead + 1
+            self._measure()
+        raise Fatal("the consume loop is dead: nothing more would be taken from Kafka")
+
+    def _measure(self) -> None:
+        owned = self.owned()
+        self.metrics.partitions_paused.set(sum(p.stopped_at is not None for p in owned))
+        oldest = self.pipeline.oldest_timestamp_ms()
+        age = time.time() - oldest / 1000 if oldest is not None else 0.0
+        self.metrics.oldest_unanswered_seconds.set(max(age, 0.0))
+        self.metrics.partition_lag.clear()
+        for partition in owned:
+            highwater = self.consumer().highwater(partition.id)
+            if highwater is not None and partition.answered is not None:
+                lag = self.metrics.partition_lag.labels(partition.id.topic, str(partition.id.partition))
+                lag.set(max(highwater - partition.answered, 0))
