@@ -52,7 +52,7 @@ class BatchAppendCall:
         self._replies: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
         self._is_half_closed = False
 
-    async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
         """Yield the answers until one has followed the half-close."""
         reader = asyncio.create_task(self._read(requests))
         reader.add_done_callback(self._hand_over_failure)
@@ -62,7 +62,7 @@ class BatchAppendCall:
                 if isinstance(reply, BaseException):
                     raise reply
                 is_last = self._is_half_closed
-                yield reply
+                yield [reply]
                 if is_last:
                     return
         finally:

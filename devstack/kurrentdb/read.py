@@ -30,23 +30,22 @@ class ReadCall:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self, request: bytes, _context: object) -> AsyncIterator[bytes]:
-        """Yield the messages that the request's options ask for."""
+    async def read(self, request: bytes) -> AsyncIterator[list[bytes]]:
+        """Yield the messages, in pages, that the request's options ask for."""
         options = streams_pb2.ReadReq.FromString(request).options
         renderer = Renderer(self._store, options)
         of_stream = options.WhichOneof("stream_option") == "stream"
         if options.WhichOneof("count_option") == "subscription":
             subscribe = subscribe_to_stream if of_stream else subscribe_to_all
-            async for answer in subscribe(self._store, renderer, options):
-                yield answer
+            async for page in subscribe(self._store, renderer, options):
+                yield page
             return
         ordinals = self._of_stream(options) if of_stream else self._of_all(options)
         if ordinals is None:
-            yield stream_not_found(stream_name(options.stream.stream_identifier))
+            yield [stream_not_found(stream_name(options.stream.stream_identifier))]
             return
-        for page in _pages(ordinals):
-            for answer in renderer.render(page):
-                yield answer
+        for some in _pages(ordinals):
+            yield renderer.render(some)
 
     def _of_stream(self, options: Any) -> Iterable[int] | None:
         """The ordinals that a read of a stream wants, in its order; None: the stream is not there."""

@@ -6,7 +6,7 @@ Requests and answers pass as bytes. Whatever is not listed here is UNIMPLEMENTED
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -44,7 +44,7 @@ OPTIONS = [
 ]
 
 Unary = Callable[[bytes, Any], Awaitable[bytes]]
-Stream = Callable[[Any, Any], AsyncIterator[bytes]]
+Pages = Callable[[Any], AsyncIterator[Sequence[bytes]]]
 
 
 class Calls:
@@ -65,14 +65,15 @@ class Calls:
 
         return call
 
-    def stream(self, answers: Stream, when_not_ready: bool = False) -> Stream:
-        """A call with any number of answers."""
+    def stream(self, pages: Pages, when_not_ready: bool = False) -> Callable[[Any, Any], Awaitable[None]]:
+        """A call with any number of answers, made in pages: a generator's step for each would cost more than they do."""
 
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:
                 self._check_ready(when_not_ready)
-                async for answer in answers(request, context):
-                    yield answer
+                async for page in pages(request):
+                    for answer in page:
+                        await context.write(answer)
             except (errors.CallError, DecodeError) as error:
                 await _end(context, error)
 
@@ -106,7 +107,7 @@ def _handlers(
     appends = Appends(Writer(store), faults)
     append = AppendCalls(appends)
 
-    def batch_append(requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+    def batch_append(requests: AsyncIterator[bytes]) -> AsyncIterator[Sequence[bytes]]:
         return BatchAppendCall(appends, faults).answers(requests)
 
     async def gossip(_request: bytes, _context: object) -> bytes:

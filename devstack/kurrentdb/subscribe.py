@@ -9,7 +9,7 @@ live. More than LIVE_BUFFER messages waiting at once overrun a live subscription
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from devstack.kurrentdb import errors, render
@@ -44,7 +44,7 @@ class AllSubscription:
         self._has_read = False
         self._checkpointed = -1
 
-    def catch_up(self) -> Iterator[bytes]:
+    def catch_up(self) -> list[bytes]:
         """One page towards the end of the log, with the checkpoint that may be due."""
         page_start = self._position, self._position
         page_first = self._next
@@ -52,15 +52,16 @@ class AllSubscription:
         if self._has_read:
             page_start = self._store.index.positions[page_first], 0
         self._has_read = True
-        yield from self._renderer.render(ordinals)
+        messages = self._renderer.render(ordinals)
         if not self._is_filtered:
-            return
+            return messages
         place = (self._store.index.positions[ordinals[-1]],) * 2 if ordinals else page_start
         is_at_end = self._next >= self._store.index.committed
         if (self._considered >= self._interval or is_at_end) and place[0] > self._checkpointed:
             self._considered = 0
             self._checkpointed = place[0]
-            yield render.checkpoint(*place)
+            messages.append(render.checkpoint(*place))
+        return messages
 
     def _look_at_page(self) -> list[int]:
         """Move over one page; return the wanted ordinals of it."""
@@ -110,19 +111,17 @@ class AllSubscription:
         self._move_to(index.committed)
         return messages + self._renderer.render(ordinals)
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def pages(self) -> AsyncIterator[list[bytes]]:
         """All messages after the confirmation."""
         while True:
             while self._next < self._store.index.committed:
-                for message in self.catch_up():
-                    yield message
+                yield self.catch_up()
                 await asyncio.sleep(0)  # other calls have their turn between two pages
-            yield render.caught_up_all(self._position)
+            yield [render.caught_up_all(self._position)]
             self._considered = 0
             batch: list[bytes] | None = []
             while batch is not None:
-                for message in batch:
-                    yield message
+                yield batch
                 await _more(self._store, self._next)
                 batch = self.live()
 
@@ -133,7 +132,7 @@ async def _more(store: Store, seen: int) -> None:
         await store.changed().wait()
 
 
-async def subscribe_to_all(store: Store, renderer: render.Renderer, options: Any) -> AsyncIterator[bytes]:
+async def subscribe_to_all(store: Store, renderer: render.Renderer, options: Any) -> AsyncIterator[list[bytes]]:
     """A subscription of `$all` after a position, from the start, or from the end."""
     wanted = read_filter(store.index, options)
     if options.WhichOneof("filter_option") == "filter":
@@ -141,20 +140,20 @@ async def subscribe_to_all(store: Store, renderer: render.Renderer, options: Any
         if not has_window or not options.filter.checkpointIntervalMultiplier:
             raise errors.unhandled()
     subscription = AllSubscription(store, renderer, wanted, options)
-    yield render.confirmation()
+    yield [render.confirmation()]
     if options.all.HasField("position") and not store.index.is_boundary(options.all.position.commit_position):
         raise errors.invalid("Trying to read from an invalid position.")
-    async for message in subscription.messages():
-        yield message
+    async for page in subscription.pages():
+        yield page
 
 
-async def subscribe_to_stream(store: Store, renderer: render.Renderer, options: Any) -> AsyncIterator[bytes]:
+async def subscribe_to_stream(store: Store, renderer: render.Renderer, options: Any) -> AsyncIterator[list[bytes]]:
     """A subscription of a stream after a revision, from the start, or from the end; it need not exist yet."""
     index = store.index
     name = stream_name(options.stream.stream_identifier)
     if index.is_tombstoned(name):
         raise errors.stream_deleted(name)
-    yield render.confirmation()
+    yield [render.confirmation()]
     stream = index.find(name)
     start = options.stream.WhichOneof("revision_option")
     last = index.last_revision(stream) if stream else -1
@@ -169,15 +168,13 @@ async def subscribe_to_stream(store: Store, renderer: render.Renderer, options: 
         while stream is not None and seen < upto:
             first = max(seen + 1, index.first_revision(stream))
             seen = min(max(first + PAGE_EVENTS - 1, seen), upto)
-            for message in renderer.render(stream.ordinals[first : seen + 1]):
-                yield message
+            yield renderer.render(stream.ordinals[first : seen + 1])
             await asyncio.sleep(0)
         if index.is_tombstoned(name):
             if stream is not None and 0 <= stream.tombstone < index.committed:
-                for message in renderer.render([stream.tombstone]):
-                    yield message
+                yield renderer.render([stream.tombstone])
             raise errors.stream_deleted(name)
         if not is_live:
             is_live = True
-            yield render.caught_up_stream(seen)
+            yield [render.caught_up_stream(seen)]
         await _more(store, committed)

@@ -1,6 +1,6 @@
 """Answers recorded from a real KurrentDB 26.1.0, held against a server: the stand-in, or any that a URI names.
 
-    KURRENTDB_CONFORMANCE_URI='esdb://localhost:2113?Tls=false' pytest tests/integration/kurrentdb/test_conformance.py
+KURRENTDB_CONFORMANCE_URI='esdb://localhost:2113?Tls=false' pytest tests/integration/kurrentdb/test_conformance.py
 """
 
 from __future__ import annotations
