@@ -19,6 +19,7 @@ from worker.errors import Contradiction
 MINOR_UNITS = 10_000
 """Ten-thousandths in one unit of money."""
 Result = TypeVar("Result")
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
 WALLET_EVENT_TYPES = frozenset(
     {
@@ -76,7 +77,7 @@ def read_event(recorded: RecordedEvent) -> Event:
         data = orjson.loads(recorded.data)
         metadata = orjson.loads(recorded.metadata or b"{}")
         stands = (stream_name(data["walletId"]), data["version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except _MALFORMED as error:
         raise _unreadable(recorded.id, recorded.stream, recorded.revision, repr(error)) from error
     if stands != (recorded.stream, recorded.revision):
         reason = f"it speaks of version {stands[1]} in {stands[0]}"
@@ -93,7 +94,7 @@ def apply(function: Callable[[Event], Result], event: Event) -> Result:
     """What `function` makes of `event`: `UnreadableEvent` if it lacks what the contract says it has."""
     try:
         return function(event)
-    except (ValueError, KeyError, TypeError) as error:
+    except _MALFORMED as error:
         raise _unreadable(event.id, stream_name(event.data["walletId"]), event.revision, repr(error)) from error
 
 

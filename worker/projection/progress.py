@@ -8,13 +8,15 @@ server's own events follow.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from elasticsearch import AsyncElasticsearch
 
+from worker.errors import Unavailable
 from worker.projection.document import Event
 from worker.projection.follow import EventLog
-from worker.projection.index import PROJECTIONS, find_index, lowest_checkpoint
+from worker.projection.index import PROJECTIONS, Projection, find_index, lowest_checkpoint
 from worker.projection.subscription import Subscription
 
 POLL_S = 0.1
@@ -57,12 +59,12 @@ def _occurred_at(event: Event) -> datetime:
     return datetime.fromisoformat(event.data["occurredAt"])
 
 
-async def read_checkpoint(client: AsyncElasticsearch) -> int | None:
+async def read_checkpoint(client: AsyncElasticsearch, projections: Sequence[Projection] = PROJECTIONS) -> int | None:
     """The commit position up to which *every* index holds all documents; None where one holds none yet.
 
     An event's documents are there for a `get` then; a search sees them after the next refresh.
     """
-    indices = [await find_index(client, projection) for projection in PROJECTIONS]
+    indices = [await find_index(client, projection) for projection in projections]
     return None if None in indices else lowest_checkpoint([index for index in indices if index])
 
 
@@ -73,19 +75,33 @@ async def last_position(kurrentdb_uri: str) -> int | None:
     return last.commit_position if last else None
 
 
-async def caught_up(client: AsyncElasticsearch, kurrentdb_uri: str, *, timeout_s: float) -> bool:
-    """Wait until the indices hold all that KurrentDB has at the time of the call; False if `timeout_s` runs out."""
+async def caught_up(
+    client: AsyncElasticsearch,
+    kurrentdb_uri: str,
+    *,
+    timeout_s: float,
+    projections: Sequence[Projection] = PROJECTIONS,
+) -> bool:
+    """Wait until the indices hold all that KurrentDB has at the time of the call; False if `timeout_s` runs out.
+
+    An Elasticsearch that is away counts as not there yet; a KurrentDB that is away is raised as `Unavailable`.
+    """
     target = await last_position(kurrentdb_uri)
     if target is None:
         return True
     try:
         async with asyncio.timeout(timeout_s):
-            while not _reaches(await read_checkpoint(client), target):  # noqa: ASYNC110 -- it is another process's doing
+            # The other side is another process: there is nothing to be woken by.
+            while not await _reaches(client, projections, target):  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         return False
     return True
 
 
-def _reaches(checkpoint: int | None, target: int) -> bool:
+async def _reaches(client: AsyncElasticsearch, projections: Sequence[Projection], target: int) -> bool:
+    try:
+        checkpoint = await read_checkpoint(client, projections)
+    except Unavailable:
+        return False
     return checkpoint is not None and checkpoint >= target

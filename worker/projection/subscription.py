@@ -63,9 +63,13 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         self._call = self._open()
         self._reader = asyncio.ensure_future(asyncio.to_thread(self._read_ahead))
-        if not await self._wait_for(self._confirmed, ARRIVAL_S):
+        try:
+            if not await self._wait_for(self._confirmed, ARRIVAL_S):
+                raise SubscriptionLost(f"KurrentDB: no answer within {ARRIVAL_S:.0f} s")
+        except BaseException:
+            # Cancelled or refused: there will be no `__aexit__`, and the thread must not stay behind.
             await self._end()
-            raise SubscriptionLost(f"KurrentDB: no answer within {ARRIVAL_S:.0f} s")
+            raise
         return self
 
     async def __aexit__(
