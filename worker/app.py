@@ -38,9 +38,9 @@ GRACEFUL_TIMEOUT_S = 30.0
 def create_app(settings: Settings) -> tuple[FastStream, Process]:
     """The application for `settings`, and the process behind it, which knows the error that ended it."""
     configure_logs(settings.log_level)
-    faststream_log = logging.getLogger("faststream")
-    # Its line for each received and processed batch says less than ours.
-    faststream_log.setLevel(logging.WARNING)
+    faststream_log = logging.getLogger("worker.faststream")
+    # Its lines for each batch say less than ours; what goes wrong in Kafka it says as an error.
+    faststream_log.setLevel(logging.ERROR)
     broker = KafkaBroker(
         settings.kafka_bootstrap_servers,
         security=broker_security(settings),
