@@ -406,6 +406,13 @@ async def test_a_wallets_event_that_cannot_be_read_stops_the_projector(elasticse
         await a_projector(elasticsearch, kurrentdb, projections).run(asyncio.Event())
 
 
+async def test_a_kurrentdb_uri_that_makes_no_sense_is_named():
+    """What the settings can't know, and waiting would not mend, ends the process with the variable's name."""
+    with pytest.raises(Fatal, match=r"KURRENTDB_URI: .*nonsense"):
+        async with EventLog.connect("esdb://localhost:2113?Tls=nonsense"):
+            pass
+
+
 async def test_what_is_no_wallets_event_is_passed_over(elasticsearch, kurrentdb, projections, projecting):
     """Other streams are not read; a type that the contract does not know, in a wallet's stream, is only logged."""
     events = wallet_events(["100"])
