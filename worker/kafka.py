@@ -11,10 +11,9 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 from aiokafka.helpers import create_ssl_context
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from worker.contracts.topics import PARTITIONS
 from worker.errors import Fatal, Unavailable
 from worker.settings import Settings
-
-PARTITIONS = 12
 
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 

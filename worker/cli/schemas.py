@@ -11,12 +11,10 @@ from pathlib import Path
 import typer
 
 from worker.contracts.schemas import Topics, schema_files
+from worker.contracts.topics import PARTITIONS
 from worker.settings import Settings
 
 FOLDER = Path("schemas")
-
-# How many partitions the worker gives to a topic that it creates (contract, "Kafka topics").
-PARTITIONS = 12
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,8 @@ every store. A model is frozen and holds exactly what the sender asked, defaults
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -52,14 +53,27 @@ def _storable_metadata(value: dict[str, Any]) -> dict[str, Any]:
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_metadata)]
 
 
+_match_rfc3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])",
+    re.IGNORECASE | re.ASCII,
+).fullmatch
+
+
 def _rfc3339(value: object) -> object:
-    # Pydantic would also take a number (Unix time): the contract says RFC 3339 text.
-    if isinstance(value, (str, datetime)):
+    # Pydantic would also take Unix time, a date alone, a time without seconds: the contract says RFC 3339.
+    if isinstance(value, datetime) or (isinstance(value, str) and _match_rfc3339(value)):
         return value
     raise PydanticCustomError("time", "a time is RFC 3339 text with a zone, such as 2026-11-22T12:00:00Z")
 
 
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339)]
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("time", "a time lies in the years 1 to 9999, in UTC as well") from None
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339), AfterValidator(_in_utc)]
 
 
 class CommandModel(BaseModel):

@@ -19,14 +19,23 @@ COMMAND_ID = "command_id"
 STATUS = "status"
 REPLAYED = "replayed"
 REPLY_TO_FAILED = "reply_to_failed"
+
+DLQ_ERROR_CODE = "dlq_error_code"
+DLQ_ERROR_MESSAGE = "dlq_error_message"
+DLQ_TOPIC = "dlq_topic"
+DLQ_PARTITION = "dlq_partition"
+DLQ_OFFSET = "dlq_offset"
+DLQ_TIMESTAMP = "dlq_timestamp"
 DLQ_ATTEMPT = "dlq_attempt"
+DLQ_TRUNCATED = "dlq_truncated"
 
 CORRELATION_ID_BYTES_MAX = 256
 TOPIC_NAME_MAX = 249
 
 Headers = Sequence[tuple[str, bytes | None]]
 
-_legal_topic = re.compile(rf"[a-zA-Z0-9._-]{{1,{TOPIC_NAME_MAX}}}").fullmatch
+# Kafka's own rule for a name, without the names with two underscores, which are the brokers' own topics.
+_legal_topic = re.compile(rf"(?!\.{{1,2}}\Z|__)[a-zA-Z0-9._-]{{1,{TOPIC_NAME_MAX}}}").fullmatch
 _well_formed_traceparent = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
@@ -115,10 +124,11 @@ def reply_headers(
 def _reply_topic(wanted: bytes | None, reply_topics: ReplyTopics) -> tuple[str, str | None]:
     if wanted is None:
         return reply_topics.default, None
-    name = wanted.decode("ascii", "backslashreplace")
+    name = wanted.decode("latin-1")
     if reply_topics.allow(name):
         return name, None
-    return reply_topics.default, name[:TOPIC_NAME_MAX]
+    # Printable: it is told the sender, and stands in the log.
+    return reply_topics.default, name[:TOPIC_NAME_MAX].encode("unicode_escape").decode()[:TOPIC_NAME_MAX]
 
 
 def _correlation(last: dict[str, bytes | None]) -> Iterable[tuple[str, bytes]]:
@@ -133,5 +143,5 @@ def _traceparent(value: bytes | None) -> str | None:
 
 
 def _attempt(value: bytes | None) -> int:
-    # Five digits stay within the column; anything else was not written by `wallex dlq replay`.
+    # Four digits stay within the column; anything else was not written by `wallex dlq replay`.
     return int(value) if value is not None and re.fullmatch(rb"[1-9][0-9]{0,3}", value) else 1

@@ -36,8 +36,14 @@ def to_minor(value: Decimal) -> int:
     return int(value.scaleb(4))
 
 
+def _fits(value: Decimal) -> bool:
+    """Whether `value` could have been written as an amount: what `quantize` would round or not hold is refused."""
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -4 and value.adjusted() < 15 and not value.is_signed()
+
+
 def _parse(value: object) -> Decimal:
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and _fits(value):
         return value.quantize(_FOUR_PLACES)
     if type(value) is int and value >= 0:
         # Checked before quantize: an absurd integer would not fit the decimal context.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiokafka import ConsumerRecord
 
+from worker.contracts import envelope
 from worker.domain.rejections import Rejected
 from worker.outbox.publish import Message
 
@@ -18,20 +19,20 @@ def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt:
     The value is cut to `VALUE_BYTES_MAX` and the record's own headers to `HEADER_BYTES_MAX`; `dlq_truncated` says so.
     """
     headers: dict[str, str] = {
-        "dlq_error_code": rejected.code,
-        "dlq_error_message": ": ".join([rejected.message, *map(str, rejected.details.values())]),
-        "dlq_topic": record.topic,
-        "dlq_partition": str(record.partition),
-        "dlq_offset": str(record.offset),
-        "dlq_timestamp": str(record.timestamp),
-        "dlq_attempt": str(attempt),
+        envelope.DLQ_ERROR_CODE: rejected.code,
+        envelope.DLQ_ERROR_MESSAGE: ": ".join([rejected.message, *map(str, rejected.details.values())]),
+        envelope.DLQ_TOPIC: record.topic,
+        envelope.DLQ_PARTITION: str(record.partition),
+        envelope.DLQ_OFFSET: str(record.offset),
+        envelope.DLQ_TIMESTAMP: str(record.timestamp),
+        envelope.DLQ_ATTEMPT: str(attempt),
     }
     came_with, value = _within_limit(record, frozenset(headers)), record.value
     cut = value is not None and len(value) > VALUE_BYTES_MAX
     # What an earlier dead letter said of this record is said anew.
     fewer = len(came_with) < sum(name not in headers for name, _ in record.headers)
     if cut or fewer:
-        headers["dlq_truncated"] = "true"
+        headers[envelope.DLQ_TRUNCATED] = "true"
     return Message(
         topic=topic,
         key=record.key,

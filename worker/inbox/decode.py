@@ -66,7 +66,8 @@ def decode_record(record: ConsumerRecord, reply_topics: ReplyTopics, max_command
         reason = f"the record has {len(value)} bytes; a command has at most {max_command_bytes}"
         return _refuse(record, envelope, _invalid("", reason), max_command_bytes)
     try:
-        command = COMMAND.validate_json(value)
+        # By alias alone: a field's Python name is no field of the contract.
+        command = COMMAND.validate_json(value, by_alias=True, by_name=False)
     except ValidationError as error:
         return _refuse(record, envelope, _from_validation(error), max_command_bytes)
     # The escape is the only way for U+0000 into valid JSON, so most records need no closer look.

@@ -54,9 +54,9 @@ def faults(model: type[BaseModel] | TypeAdapter[Any], raw: bytes) -> list[tuple[
     """The path (`error.code`) and error type of each fault that `model` finds in `raw`; empty if it takes it."""
     try:
         if isinstance(model, TypeAdapter):
-            model.validate_json(raw)
+            model.validate_json(raw, by_alias=True, by_name=False)
         else:
-            model.model_validate_json(raw)
+            model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
         return [(".".join(map(str, fault["loc"])), fault["type"]) for fault in error.errors()]
     return []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from tests.unit.contracts.support import ID, WALLET, command_faults, credit, credit_json, faults
 from worker.contracts.commands import COMMAND, METADATA_BYTES_MAX, CreditWallet
+from worker.contracts.times import format_time
 
 
 def _dumps(value) -> bytes:
@@ -160,14 +162,36 @@ def test_the_least_and_the_largest_version_pass(version):
         ("1795348800.5", "time"),
         ("true", "time"),
         ("{}", "time"),
-        ('"2026-11-22T12:00:00"', "timezone_aware"),
-        ('"2026-11-22"', "timezone_aware"),
-        ('"12:00:00Z"', "datetime_from_date_parsing"),
-        ('"tomorrow"', "datetime_from_date_parsing"),
-        ('""', "datetime_from_date_parsing"),
+        ('"2026-11-22T12:00:00"', "time"),
+        ('"2026-11-22"', "time"),
+        ('"2026-11-22Z"', "time"),
+        ('"12:00:00Z"', "time"),
+        ('"tomorrow"', "time"),
+        ('""', "time"),
+        ('"1795348800"', "time"),
+        ('"1795348800Z"', "time"),
+        ('"2026-11-22 12:00:00Z"', "time"),
+        ('"2026-11-22_12:00:00Z"', "time"),
+        ('"2026-11-22T12:00Z"', "time"),
+        ('"2026-11-22T12Z"', "time"),
+        ('"20261122T120000Z"', "time"),
+        ('"2026-11-22T12:00:00.Z"', "time"),
+        ('"2026-11-22T12:00:00,5Z"', "time"),
+        ('"2026-11-22T12:00:00+0100"', "time"),
+        ('"2026-11-22T12:00:00+01"', "time"),
+        ('"2026-11-22T12:00:00+24:00"', "time"),
+        ('"2026-11-22T12:00:00+01:60"', "time"),
+        ('"2026-11-22T12:00:00 Z"', "time"),
+        ('"2026-11-22T12:00:00Z\\n"', "time"),
+        ('"\u0662026-11-22T12:00:00Z"', "time"),
+        ('"0001-01-01T00:00:00+00:01"', "time"),
+        ('"0001-01-01T00:00:00+05:00"', "time"),
+        ('"9999-12-31T23:59:59.999999-00:01"', "time"),
+        ('"0000-01-01T00:00:00Z"', "datetime_parsing"),
         ('"2026-13-22T12:00:00Z"', "datetime_from_date_parsing"),
-        ('"2026-11-22T25:00:00Z"', "datetime_from_date_parsing"),
-        ('"2026-11-22T12:00:00Z\\n"', "datetime_from_date_parsing"),
+        ('"2026-02-29T12:00:00Z"', "datetime_from_date_parsing"),
+        ('"2026-11-22T24:00:00Z"', "datetime_from_date_parsing"),
+        ('"2026-11-22T23:59:60Z"', "datetime_from_date_parsing"),
     ],
 )
 def test_a_time_is_rfc_3339_text_with_a_zone(raw, error):
@@ -185,6 +209,40 @@ def test_one_moment_may_be_written_in_several_ways(written):
     command = COMMAND.validate_json(_dumps(credit(notAfter=written)))
 
     assert command.not_after == datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "written", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59+23:59"]
+)
+def test_a_time_is_kept_in_utc_and_can_be_written_again(written):
+    """The earliest and the latest moment are moments: what was read never fails to be said in a refusal."""
+    command = COMMAND.validate_json(_dumps(credit(notAfter=written)))
+
+    assert command.not_after is not None
+    assert command.not_after.utcoffset() == timedelta(0)
+    assert datetime.fromisoformat(format_time(command.not_after)) == datetime.fromisoformat(written)
+
+
+def test_a_client_in_python_gives_an_aware_time():
+    """Also one in another zone; a naive one is refused."""
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    in_berlin = COMMAND.validate_python(credit(notAfter=noon.astimezone(timezone(timedelta(hours=1)))))
+
+    assert in_berlin.not_after == noon
+    assert in_berlin.not_after.utcoffset() == timedelta(0)
+    with pytest.raises(ValidationError, match="timezone info"):
+        COMMAND.validate_python(credit(notAfter=noon.replace(tzinfo=None)))
+
+
+@pytest.mark.parametrize("name", ["command_id", "wallet_id", "expected_version", "not_after"])
+def test_a_field_has_no_other_name_in_json(name):
+    """The name that Python code uses would make a second spelling of the same command."""
+    raw = _dumps({**credit(), name: 7})
+    camel = to_camel(name)
+    instead = _dumps({name if key == camel else key: value for key, value in credit(**{camel: 7}).items()})
+
+    assert (name, "extra_forbidden") in command_faults(raw)
+    assert (name, "extra_forbidden") in command_faults(instead)
 
 
 @pytest.mark.parametrize("currency", ["usd", "US", "USDT", " USD", "USD\n", ""])

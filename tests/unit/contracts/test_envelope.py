@@ -38,6 +38,7 @@ def test_reading_never_raises_and_never_answers_where_it_must_not(headers, topic
     assert envelope.reply_topic not in topics.reserved
     assert re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", envelope.reply_topic)
     assert envelope.refused_reply_topic is None or envelope.reply_topic == topics.default
+    assert (envelope.refused_reply_topic or "").isprintable()
     assert all(len(value) <= 256 for _, value in envelope.correlation)
     assert 1 <= envelope.attempt <= 9999
     assert "\0" not in (envelope.correlation_text or "")
@@ -173,6 +174,42 @@ def test_no_pattern_reaches_a_topic_that_the_worker_reads(topic):
 
     assert envelope.reply_topic == "wallet.replies"
     assert envelope.refused_reply_topic == topic
+
+
+@pytest.mark.parametrize("topic", [".", "..", "__consumer_offsets", "__transaction_state", "__x"])
+def test_no_pattern_reaches_a_name_that_is_kafkas_own(topic):
+    """`.` and `..` are no topics, and names with two underscores are the brokers'."""
+    envelope = read_envelope([("reply_to", topic.encode())], ANY_TOPIC)
+
+    assert not ANY_TOPIC.allow(topic)
+    assert envelope.reply_topic == "wallet.replies"
+    assert envelope.refused_reply_topic == topic
+
+
+@pytest.mark.parametrize("topic", ["...", ".a", "_a", "a__b", "_"])
+def test_names_that_only_look_like_those_are_topics(topic):
+    """Kafka takes them."""
+    assert ANY_TOPIC.allow(topic)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (b"a\nb", r"a\nb"),
+        (b"a\r\x1b[31mb\x00\x7f", r"a\r\x1b[31mb\x00\x7f"),
+        (b"\xff\xfe", r"\xff\xfe"),
+        ("ü".encode(), r"\xc3\xbc"),
+        (b"a\\n", r"a\\n"),
+        (b"\n" * 1000, (r"\n" * 1000)[:TOPIC_NAME_MAX]),
+        (b"a" * 1_000_000, "a" * TOPIC_NAME_MAX),
+    ],
+)
+def test_a_refused_topic_is_told_in_printable_text(wanted, told):
+    """It stands in a reply and in the log: control characters are escaped, and so is a backslash."""
+    envelope = read_envelope([("reply_to", wanted)], TOPICS)
+
+    assert envelope.refused_reply_topic == told
+    assert told.isprintable()
 
 
 @pytest.mark.parametrize("topic", ["answers-of-others", "all-answers", "answersanswers"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tests.unit.contracts.support import faults
 from worker.contracts.money import (
@@ -171,6 +171,45 @@ def test_no_float_comes_in_from_python_either(value):
     """A client in Python that passes a float is refused as a sender on Kafka is."""
     with pytest.raises(ValueError, match="an amount is a JSON string"):
         AMOUNT.validate_python(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["1.00001", "0.00000", "1.00000", "NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "1E+30", "1E+999999"]
+)
+@pytest.mark.parametrize("kind", [AMOUNT, INITIAL_BALANCE], ids=["amount", "initial balance"])
+def test_a_decimal_from_python_is_never_rounded(kind, value):
+    """A fifth place is refused as in text, and what is no number or far too large fails no other way."""
+    with pytest.raises(ValidationError, match="an amount is a JSON string"):
+        kind.validate_python(Decimal(value))
+
+
+@pytest.mark.parametrize("value", ["-1", "-0", "-0.0001"])
+@pytest.mark.parametrize("kind", [AMOUNT, INITIAL_BALANCE], ids=["amount", "initial balance"])
+def test_a_decimal_from_python_has_no_sign(kind, value):
+    """Minus nothing too: it would be written as "-0.0000"."""
+    with pytest.raises(ValidationError, match="an amount is a JSON string"):
+        kind.validate_python(Decimal(value))
+
+
+@pytest.mark.parametrize("value", ["100000000000000.0001", "999999999999999.9999", "1E+15"])
+@pytest.mark.parametrize("kind", [AMOUNT, INITIAL_BALANCE], ids=["amount", "initial balance"])
+def test_a_decimal_from_python_has_the_same_limit(kind, value):
+    """At most 10^14, however it is held."""
+    with pytest.raises(ValidationError) as refused:
+        kind.validate_python(Decimal(value))
+
+    assert [error["type"] for error in refused.value.errors()] == [INVALID_AMOUNT]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [("12.5", "12.5000"), ("1E+14", "100000000000000.0000"), ("0.0001", "0.0001"), ("1E1", "10.0000")],
+)
+def test_a_decimal_from_python_is_the_amount_that_it_is(value, written):
+    """Whatever its exponent: four places inside."""
+    amount = AMOUNT.validate_python(Decimal(value))
+
+    assert str(amount) == written
 
 
 def test_the_largest_balance_fits_64_bits_in_ten_thousandths():

@@ -39,15 +39,21 @@ _ATTEMPT = {
     }
 }
 _DEAD_LETTER: dict[str, tuple[str, dict[str, Any]]] = {
-    "dlq_error_code": ("As in a reply's `error.code`.", {"minLength": 1}),
-    "dlq_error_message": ("As in a reply's `error.message`.", {}),
-    "dlq_topic": ("The topic that the record came from.", {"minLength": 1, "maxLength": envelope.TOPIC_NAME_MAX}),
-    "dlq_partition": ("Its partition there.", {"pattern": "^[0-9]+$"}),
-    "dlq_offset": ("Its offset there.", {"pattern": "^[0-9]+$"}),
-    "dlq_timestamp": ("Its Kafka timestamp, in ms since 1970; -1 where it had none.", {"pattern": "^(-1|[0-9]+)$"}),
+    envelope.DLQ_ERROR_CODE: ("As in a reply's `error.code`.", {"minLength": 1}),
+    envelope.DLQ_ERROR_MESSAGE: ("As in a reply's `error.message`.", {}),
+    envelope.DLQ_TOPIC: (
+        "The topic that the record came from.",
+        {"minLength": 1, "maxLength": envelope.TOPIC_NAME_MAX},
+    ),
+    envelope.DLQ_PARTITION: ("Its partition there.", {"pattern": "^[0-9]+$"}),
+    envelope.DLQ_OFFSET: ("Its offset there.", {"pattern": "^[0-9]+$"}),
+    envelope.DLQ_TIMESTAMP: (
+        "Its Kafka timestamp, in ms since 1970; -1 where it had none.",
+        {"pattern": "^(-1|[0-9]+)$"},
+    ),
 }
 _TRUNCATED = {
-    "dlq_truncated": {
+    envelope.DLQ_TRUNCATED: {
         "description": "There when the record's value was cut to its first 512 KiB, or its headers to 256 KiB.",
         "const": "true",
     }
@@ -59,12 +65,12 @@ COMMAND_HEADERS_EXAMPLE = {
     envelope.TRACEPARENT: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 }
 DEAD_LETTER_HEADERS_EXAMPLE = {
-    "dlq_error_code": "InvalidCommand",
-    "dlq_error_message": "The record is not JSON.",
-    "dlq_topic": "wallet.commands",
-    "dlq_partition": "3",
-    "dlq_offset": "1024",
-    "dlq_timestamp": "1795348800000",
+    envelope.DLQ_ERROR_CODE: "InvalidCommand",
+    envelope.DLQ_ERROR_MESSAGE: "The record is not JSON.",
+    envelope.DLQ_TOPIC: "wallet.commands",
+    envelope.DLQ_PARTITION: "3",
+    envelope.DLQ_OFFSET: "1024",
+    envelope.DLQ_TIMESTAMP: "1795348800000",
     envelope.DLQ_ATTEMPT: "1",
     envelope.CORRELATION_ID: "order-4711",
 }

@@ -168,7 +168,7 @@ _DEBIT_WALLET = (
         "Noon is not one moment.",
         but(DEBIT, notAfter="2026-11-22T12:00:00"),
         "notAfter",
-        "timezone_aware",
+        "time",
         by_schema=False,
     ),
 )
