@@ -1,0 +1,40 @@
+"""How the worker is wired to FastStream: the settings that decide whether a command can be lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from worker.app import create_app
+from worker.settings import Settings
+
+
+@pytest.fixture
+def consumer_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What FastStream would build the consumer of the command topics with."""
+    app, _process = create_app(Settings.load({"KAFKA_GROUP_INSTANCE_ID": "worker-1"}))
+    assert app.broker is not None
+    (subscriber,) = app.broker.subscribers
+    return {"group_id": subscriber.group_id, **subscriber._connection_args}
+
+
+def test_offsets_are_never_committed_by_the_consumer_itself(consumer_arguments: dict[str, Any]) -> None:
+    """Only what was answered is committed, by us, with explicit offsets."""
+    assert consumer_arguments["enable_auto_commit"] is False
+
+
+def test_a_new_group_starts_with_the_earliest_command(consumer_arguments: dict[str, Any]) -> None:
+    """Without a committed offset no command is skipped, and none of an aborted transaction is read (the contract)."""
+    assert consumer_arguments["auto_offset_reset"] == "earliest"
+    assert consumer_arguments["isolation_level"] == "read_committed"
+    assert consumer_arguments["group_instance_id"] == "worker-1"
+
+
+def test_faststreams_arguments_are_aiokafkas(consumer_arguments: dict[str, Any]) -> None:
+    """Each argument is one that the consumer knows, so none is ignored."""
+    known = AIOKafkaConsumer.__init__.__kwdefaults__ or {}
+    positional = AIOKafkaConsumer.__init__.__code__.co_varnames
+
+    assert set(consumer_arguments) <= {*known, *positional}
