@@ -84,11 +84,13 @@ class Process:
         )
 
     async def start(self) -> None:
-        """Open everything, and take over nothing yet: FastStream starts the consumer afterwards."""
+        """Open everything, and take over nothing yet: FastStream starts the consumer afterwards, unless this raises."""
         try:
             await self._start()
-        except Exception as error:  # noqa: BLE001 - the one place where a failed start becomes an exit code
-            self.stop(error)
+        except Exception as error:
+            self.error = error
+            await self._resources.aclose()
+            raise
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> None:
         """Run the records of a poll. Never raises: FastStream would go on with the next ones."""
@@ -112,6 +114,7 @@ class Process:
         deadline = threading.Timer(STOP_DEADLINE_S, os._exit, [EXIT_FATAL])
         deadline.daemon = True
         deadline.start()
+        self._resources.callback(deadline.cancel)
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self.intake.close()

@@ -11,6 +11,8 @@ from worker.outbox.publish import Message
 VALUE_BYTES_MAX = 512 * 1024
 HEADER_BYTES_MAX = 256 * 1024
 """Of the headers that the record came with: with the value this stays below Kafka's usual limit of a mebibyte."""
+HEADER_OVERHEAD_BYTES = 10
+"""At most so much beside a header's name and value: their two lengths."""
 
 
 def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt: int) -> Message:
@@ -45,7 +47,7 @@ def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt:
 def _within_limit(record: ConsumerRecord, ours: frozenset[str]) -> list[tuple[str, bytes | None]]:
     kept, size = [], 0
     for name, value in record.headers:
-        size += len(name) + len(value or b"")
+        size += len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES
         if size <= HEADER_BYTES_MAX and name not in ours:
             kept.append((name, value))
     return kept

@@ -33,9 +33,9 @@ _TYPES = frozenset(model.__name__ for model in COMMAND_TYPES)
 _NOT_MEANING = frozenset({"command_id", "not_after"})
 
 _any_uuid = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}").fullmatch
-_command_id_in = re.compile(
+_command_ids_in = re.compile(
     rb'"commandId"\s*:\s*"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"'
-).search
+).findall
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ def decode_record(record: ConsumerRecord, reply_topics: ReplyTopics, max_command
     if len(value) > max_command_bytes:
         reason = f"the record has {len(value)} bytes; a command has at most {max_command_bytes}"
         return _refuse(record, envelope, _invalid("", reason), max_command_bytes)
+    # The escape is the only way for U+0000 into valid JSON, so most records need no closer look.
+    if b"\\u0000" in value and _holds_nul(value):
+        return _refuse(record, envelope, _invalid("", "U+0000 cannot stand in a text"), max_command_bytes)
     try:
         # By alias alone: a field's Python name is no field of the contract.
         command = COMMAND.validate_json(value, by_alias=True, by_name=False)
     except ValidationError as error:
         return _refuse(record, envelope, _from_validation(error), max_command_bytes)
-    # The escape is the only way for U+0000 into valid JSON, so most records need no closer look.
-    if b"\\u0000" in value and _has_nul(command.__dict__):
-        return _refuse(record, envelope, _invalid("", "U+0000 cannot stand in a text"), max_command_bytes)
     return Received(command, fingerprint(command), envelope, from_milliseconds(record.timestamp), record.key)
 
 
@@ -85,9 +85,12 @@ def fingerprint(command: Command) -> bytes:
 
 
 def find_command_id(value: bytes | None) -> str | None:
-    """The command id in a record that must not be parsed, since parsing it may be what killed the process."""
-    found = _command_id_in(value or b"")
-    return found[1].decode() if found else None
+    """The command id in a record that must not be parsed, since parsing it may be what killed the process.
+
+    None where several are found: one may stand in the metadata and belong to another command.
+    """
+    found = set(_command_ids_in(value or b""))
+    return found.pop().decode() if len(found) == 1 else None
 
 
 def refusal_reply(record: ConsumerRecord, command_id: str | None, type_: str | None, rejected: Rejected) -> bytes:
@@ -132,13 +135,21 @@ def _path(error: ErrorDetails) -> str:
 
 
 def _invalid(path: str, reason: str) -> Rejected:
-    details = {"path": path, "reason": reason[:REASON_CHARACTERS_MAX]}
+    # A path may hold an unknown field's name, as long as the sender liked.
+    details = {"path": path[:REASON_CHARACTERS_MAX], "reason": reason[:REASON_CHARACTERS_MAX]}
     return Rejected(ErrorCode.INVALID_COMMAND, "The command cannot be read.", details)
 
 
 def _reply_topic_not_allowed(topic: str) -> Rejected:
     message = "Replies may not go to this topic. REPLY_TOPIC_PATTERN says which ones are allowed."
     return Rejected(ErrorCode.REPLY_TOPIC_NOT_ALLOWED, message, {"replyTopic": topic})
+
+
+def _holds_nul(value: bytes) -> bool:
+    try:
+        return _has_nul(from_json(value))
+    except ValueError:
+        return False
 
 
 def _has_nul(value: Any) -> bool:

@@ -204,8 +204,9 @@ class Intake:
         else:
             command_id, type_, rejected = received.command_id, received.type, received.rejected
         letter = None
-        # Dead letters are exactly these (contract, "Kafka topics"); a repeated one has been written.
-        if command_id is None or (outcome.error_code == ErrorCode.INTERNAL_ERROR and not outcome.replayed):
+        # Dead letters are exactly these (contract, "Kafka topics"). A repeated InternalError makes another one: whether
+        # the first was written before a crash cannot be known.
+        if command_id is None or outcome.error_code == ErrorCode.INTERNAL_ERROR:
             letter = dead_letter(record, self.rules.dlq_topic, rejected, received.envelope.attempt)
         return Answered(partition, record, received.envelope, command_id, type_, outcome, letter)
 
