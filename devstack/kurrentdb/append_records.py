@@ -1,7 +1,8 @@
 """AppendRecords: events for many streams in one append, all or none, in the order given, each stream checked.
 
-All of it there already is a success with the first revisions and position. Anything else must fit every check: if one does
-not, nothing is written, and the refusal lists every stream that stands elsewhere, those whose events are there included.
+All of it there already is a success with the first revisions and position. Anything else must fit every check: if one
+does not, nothing is written, and the refusal lists every stream that stands elsewhere, those whose events are there
+included.
 """
 
 from __future__ import annotations

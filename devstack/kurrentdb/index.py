@@ -71,7 +71,7 @@ class Index:
                 self.hidden.add(stream.number)
         return stream
 
-    def add(self, stream: Stream, event_id: bytes, event_type: str, position: int, body: int, length: int) -> int:
+    def add(self, stream: Stream, event_id: bytes, event_type: str, *, position: int, body: int, length: int) -> int:
         """Take in an event that stands at `position`; return its ordinal."""
         ordinal = len(self.positions)
         self.positions.append(position)

@@ -1,8 +1,10 @@
-"""The log: one append-only file of frames, each the records of one group commit, its length and its checksum in front.
+"""The log: one append-only file of frames, each the records of one group commit, its length and its checksum in
+front.
 
 A frame is written with one `write` and one `fdatasync`, so after a crash at most the last frame can be torn; what was
-acknowledged stands in frames before it. A torn last frame is cut off at the next start and reported. A damaged frame with
-others behind it is not the work of a crash: then the log refuses to open. One process at a time holds the file's lock.
+acknowledged stands in frames before it. A torn last frame is cut off at the next start and reported. A damaged frame
+with others behind it is not the work of a crash: then the log refuses to open. One process at a time holds the file's
+lock.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Log:
         self.end = len(FILE_HEADER)
 
     def recover(self) -> Iterator[tuple[int, bytes]]:
-        """Yield each frame's content and the offset where it begins; cut off a torn last frame. To be called once, first."""
+        """Yield each frame's content and the offset where it begins; cut off a torn last frame. To be called first."""
         size = os.fstat(self._file).st_size
         while self.end < size:
             start = self.end + FRAME_HEADER.size

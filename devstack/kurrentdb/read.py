@@ -16,7 +16,8 @@ from devstack.kurrentdb.index import Index, Stream
 from devstack.kurrentdb.proposals import stream_name
 from devstack.kurrentdb.render import Renderer, stream_not_found
 from devstack.kurrentdb.store import Store
-from devstack.kurrentdb.subscribe import subscribe_to_all, subscribe_to_stream
+from devstack.kurrentdb.subscribe_all import subscribe_to_all
+from devstack.kurrentdb.subscribe_stream import subscribe_to_stream
 
 # Events rendered in one go; between two pages other calls get their turn.
 PAGE_EVENTS = 64

@@ -1,7 +1,7 @@
 """Requests of AppendRecords, read: records as events, properties as JSON metadata, checks by stream.
 
-Each record of a large request passes here, so what is the same for many of them is made once. Refusals are worded like the
-real server's.
+Each record of a large request passes here, so what is the same for many of them is made once. Refusals are worded
+like the real server's.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from esdbclient.protos.Grpc import streams_pb2
 
-HEADER = struct.Struct("<IHHq16s")  # length of the answer, of the name, of the type; revision; event id
+HEADER = struct.Struct("<III16s")  # length of the answer, of the name, of the type; event id
 
 METADATA_TYPE = "$metadata"
 TOMBSTONE_TYPE = "$streamDeleted"
@@ -30,12 +30,18 @@ class Proposed(NamedTuple):
     data: bytes
 
 
+class Kind(NamedTuple):
+    """What events of one type, content type and moment have in common: the type and the metadata map, encoded."""
+
+    type: bytes
+    metadata: bytes
+
+
 class Record(NamedTuple):
     """A record of the log as it is found again; `body` is where its answer begins, counted from the record's begin."""
 
     size: int
     body: int
-    revision: int
     event_id: bytes
     stream: str
     type: str
@@ -63,11 +69,12 @@ def field(tag: bytes, content: bytes) -> bytes:
     return tag + varint(len(content)) + content
 
 
-def encode_kind(event_type: bytes, is_json: bool, created_ticks: int) -> bytes:
+def encode_kind(event_type: str, is_json: bool, created_ticks: int) -> Kind:
     """The metadata map of a RecordedEvent: type, created (100 ns since 1970, in decimal) and content type."""
+    name = event_type.encode()
     content_type = b"application/json" if is_json else b"application/octet-stream"
-    entries = ((b"type", event_type), (b"created", b"%d" % created_ticks), (b"content-type", content_type))
-    return b"".join(field(b"2", field(b"\n", key) + field(b"\x12", value)) for key, value in entries)
+    entries = ((b"type", name), (b"created", b"%d" % created_ticks), (b"content-type", content_type))
+    return Kind(name, b"".join(field(b"2", field(b"\n", key) + field(b"\x12", value)) for key, value in entries))
 
 
 def uuid_text(event_id: bytes) -> bytes:
@@ -76,41 +83,36 @@ def uuid_text(event_id: bytes) -> bytes:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
 
 
-def encode_record(
-    event: Proposed, stream: bytes, type_name: bytes, kind: bytes, revision: int, position: int
-) -> tuple[bytes, int]:
-    """The record of an event that will stand at `position` of the log, and where in it the answer begins.
-
-    `kind` is the event's `encode_kind`.
-    """
+def encode_record(event: Proposed, stream: bytes, kind: Kind, revision: int, position: int) -> tuple[bytes, int]:
+    """The record of an event that will stand at `position` of the log, and where in it the answer begins."""
     place = varint(position)
     recorded = b"".join((
         b"\n&\x12$", uuid_text(event.event_id),
         field(b"\x12", field(b"\x1a", stream)),
         b"\x18" + varint(revision) if revision else b"",
         b" ", place, b"(", place,
-        kind,
+        kind.metadata,
         field(b":", event.metadata) if event.metadata else b"",
         field(b"B", event.data) if event.data else b"",
     ))  # fmt: skip
     answer = field(b"\n", field(b"\n", recorded) + b"\x18" + place)
-    header = HEADER.pack(len(answer), len(stream), len(type_name), revision, event.event_id)
-    return header + stream + type_name + answer, HEADER.size + len(stream) + len(type_name)
+    names = HEADER.pack(len(answer), len(stream), len(kind.type), event.event_id) + stream + kind.type
+    return names + answer, len(names)
 
 
 def encode_empty(stream: bytes) -> bytes:
     """The record of an append of nothing."""
-    return HEADER.pack(0, len(stream), 0, -1, bytes(16)) + stream
+    return HEADER.pack(0, len(stream), 0, bytes(16)) + stream
 
 
 def decode_record(content: bytes, offset: int) -> Record:
     """The record at `offset` of a frame's content."""
-    answer, name, kind, revision, event_id = HEADER.unpack_from(content, offset)
+    answer, name, kind, event_id = HEADER.unpack_from(content, offset)
     name_start = offset + HEADER.size
     type_start = name_start + name
     body = HEADER.size + name + kind
     return Record(
-        body + answer, body, revision, event_id,
+        body + answer, body, event_id,
         content[name_start:type_start].decode(), content[type_start : type_start + kind].decode(),
     )  # fmt: skip
 

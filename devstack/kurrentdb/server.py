@@ -66,7 +66,7 @@ class Calls:
         return call
 
     def stream(self, pages: Pages, when_not_ready: bool = False) -> Callable[[Any, Any], Awaitable[None]]:
-        """A call with any number of answers, made in pages: a generator's step for each would cost more than they do."""
+        """A call with any number of answers, made in pages: a generator's step for each would cost too much."""
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             try:

@@ -1,8 +1,8 @@
 """Numbers events, writes them to the log in groups, and tells who waits once they are durable.
 
-`write` gives events their revisions and positions at once, so the next check sees them, and queues their bytes. A thread
-writes everything queued as one frame with one fsync; then `committed` moves up, readers see the events, and the callbacks
-of `when_durable` run. A failing disk ends the process: nothing may be acknowledged after it.
+`write` gives events their revisions and positions at once, so the next check sees them, and queues their bytes. A
+thread writes everything queued as one frame with one fsync; then `committed` moves up, readers see the events, and
+the callbacks of `when_durable` run. A failing disk ends the process: nothing may be acknowledged after it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from devstack.kurrentdb.log import FRAME_HEADER, Log
 from devstack.kurrentdb.records import (
     TOMBSTONE_REVISION,
     TOMBSTONE_TYPE,
+    Kind,
     Proposed,
     data_of,
     decode_record,
@@ -78,7 +79,7 @@ class Store:
         stream = self.index.open_stream(record.stream)
         if record.type:
             length = record.size - record.body
-            self.index.add(stream, record.event_id, record.type, position, record.body, length)
+            self.index.add(stream, record.event_id, record.type, position=position, body=record.body, length=length)
             if record.stream.startswith("$$"):
                 answer = content[at + record.body : at + record.size]
                 self.index.note_metadata(record.stream, record.type, data_of(answer))
@@ -93,17 +94,16 @@ class Store:
         index = self.index
         first = len(index.positions)
         ticks = time.time_ns() // 100
-        kinds: dict[tuple[str, bool], tuple[bytes, bytes]] = {}
+        kinds: dict[tuple[str, bool], Kind] = {}
         position = self._open_frame()
         for stream, event in events:
-            known = kinds.get((event.type, event.is_json))
-            if known is None:
-                type_name = event.type.encode()
-                known = kinds[event.type, event.is_json] = type_name, encode_kind(type_name, event.is_json, ticks)
+            kind = kinds.get((event.type, event.is_json))
+            if kind is None:
+                kind = kinds[event.type, event.is_json] = encode_kind(event.type, event.is_json, ticks)
             revision = TOMBSTONE_REVISION if event.type == TOMBSTONE_TYPE else len(stream.ordinals)
             name = stream.name.encode()
-            record, body = encode_record(event, name, *known, revision, position)
-            index.add(stream, event.event_id, event.type, position, body, len(record) - body)
+            record, body = encode_record(event, name, kind, revision, position)
+            index.add(stream, event.event_id, event.type, position=position, body=body, length=len(record) - body)
             if name.startswith(b"$$"):
                 index.note_metadata(stream.name, event.type, event.data)
             self._queue.append(record)
@@ -129,9 +129,11 @@ class Store:
         """Run `callback` once everything written so far is on disk and readable."""
         self._waiting.append(callback)
 
-    def changed(self) -> asyncio.Event:
-        """An event that is set when more than now is readable."""
-        return self._changed
+    async def more_than(self, seen: int) -> int:
+        """Wait until more than `seen` events are readable; return how many are."""
+        while self.index.committed <= seen:
+            await self._changed.wait()
+        return self.index.committed
 
     def answers(self, ordinals: Sequence[int]) -> list[bytes]:
         """The ready-made `ReadResp` of each event; ordinals in ascending or descending order."""

@@ -1,7 +1,8 @@
 """Checks an append against its stream, then writes it, finds that it was written before, or refuses it.
 
 The rules are those of the real server's writer (ends of streams, expected revision, repeats by event id):
-- at an exact revision or "no stream", the ids that stand behind it decide, for ever: all equal is a repeat, and a success;
+- at an exact revision or "no stream", the ids that stand behind it decide, for ever: all equal is a repeat, and a
+  success;
 - with "any" and "exists", ids are remembered for a while only, and not over a restart;
 - a repeat of what is not durable yet is neither a success nor a refusal: the caller lets it time out.
 """
@@ -75,14 +76,17 @@ class Writer:
         stream = self.index.find(name)
         if stream is None:
             return self._check_missing(name, expected)
-        current = stream.revision
-        if current == TOMBSTONE_REVISION:
+        if stream.revision == TOMBSTONE_REVISION:
             is_harmless = not ids and expected in (ANY, NO_STREAM)
-            return Check(Verdict.WRITE if is_harmless else Verdict.DELETED, actual=current)
+            return Check(Verdict.WRITE if is_harmless else Verdict.DELETED, actual=stream.revision)
         if expected == EXISTS and (refusal := self._check_exists(stream)):
             return refusal
         if expected in (ANY, EXISTS):
             return self._check_recent(stream, ids)
+        return self._check_revision(stream, expected, ids)
+
+    def _check_revision(self, stream: Stream, expected: int, ids: Sequence[bytes]) -> Check:
+        current = stream.revision
         if expected == current or (not ids and expected < current):
             return Check(Verdict.WRITE, actual=current)
         if expected > current:

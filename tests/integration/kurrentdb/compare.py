@@ -1,10 +1,10 @@
 """Hold a server's answers against the recorded ones.
 
 Forgiven, because the real server itself varied so, or because the messages that `esdbclient` carries cannot show it:
-the order of answers within one BatchAppend step; success where a copy in flight got `Timeout`; checkpoints while catching
-up; what stands in `caughtUp` and a checkpoint's time; how many answers precede the end after a half-close (at least the
-first, not all); a zero left out or written in AppendRecords; the wording behind `Unexpected Read…Result:`; the gossip member's id and port.
-Nothing else, but for the differences listed below.
+the order of answers within one BatchAppend step; success where a copy in flight got `Timeout`; checkpoints while
+catching up; what stands in `caughtUp` and a checkpoint's time; how many answers precede the end after a half-close
+(at least the first, not all); a zero left out or written in AppendRecords; the wording behind `Unexpected
+Read…Result:`; the gossip member's id and port. Nothing else, but for the differences listed below.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _by_correlation(answers: list[Json]) -> dict[str, Json]:
 
 
 def _copies(requests: list[Json]) -> dict[str, str]:
-    """Requests that bring the same events as an earlier one of the step: their correlation ids, and the earlier ones'."""
+    """Requests with the same events as an earlier one of the step: their correlation ids, and the earlier ones'."""
     first: dict[str, str] = {}
     copies = {}
     for request in requests:

@@ -23,7 +23,7 @@ async def conformance_target(tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     if uri:
         yield urlsplit(uri).netloc
         return
-    # As slow a commit as the recorded server's: else an answer may leave before the half-close behind its request comes.
+    # As slow a commit as the recorded server's: else an answer may leave before the half-close behind it comes.
     standin = await start_standin(tmp_path_factory.mktemp("conformance"), "--fsync-delay-ms", "4")
     yield standin.target
     await standin.stop()

@@ -26,6 +26,7 @@ class StandIn:
         self.target = ""
         self._control = ""
         self._started = asyncio.Event()
+        self._wrote = asyncio.Event()
         self._reader = asyncio.create_task(self._read_output())
 
     @property
@@ -38,6 +39,7 @@ class StandIn:
         async for line in self.process.stdout:
             text = line.decode().rstrip()
             self.output.append(text)
+            self._wrote.set()
             if found := CONTROL.search(text):
                 self._control = found[1]
             if found := LISTENING.search(text):
@@ -49,6 +51,13 @@ class StandIn:
         """Wait until it listens; fail with its output where it ended instead."""
         await asyncio.wait_for(self._started.wait(), START_S)
         assert self.target, "\n".join(self.output)
+
+    async def wait_for_output(self, text: str) -> None:
+        """Wait until it has written a line with `text`."""
+        async with asyncio.timeout(START_S):
+            while not any(text in line for line in self.output):
+                self._wrote.clear()
+                await self._wrote.wait()
 
     async def set_faults(self, **switches: Any) -> dict[str, Any]:
         """Set fault switches while it runs; return all of them."""

@@ -39,7 +39,7 @@ async def on(standin: StandIn) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def subscription(on: grpc.aio.Channel, after: int | None = None, regex: str = "") -> Any:
-    """A catch-up subscription of `$all`; checkpoints after 2 × 10 events."""
+    """A catch-up subscription of `$all`; checkpoints after 20 events."""
     request = streams_pb2.ReadReq()
     options = request.options
     if after is None:

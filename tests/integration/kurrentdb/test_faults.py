@@ -157,8 +157,7 @@ async def test_after_sigterm_the_server_may_go_on_for_a_while_and_then_cuts_ever
         assert (await call.read()).HasField("success")
 
         standin.process.send_signal(signal.SIGTERM)
-        while not any("stopping" in line for line in standin.output):
-            await asyncio.sleep(0.01)
+        await standin.wait_for_output("stopping")
         await call.write(batch_request("wallet-1", 0, second))
 
         assert (await call.read()).HasField("success")
