@@ -1,0 +1,115 @@
+"""Kafka 4.1, one node that is broker and controller, from its published jars.
+
+Topics are never made by accident. With the option `advertised_port=N` the broker tells its clients to come to that
+port, for a proxy in between. A kill loses nothing: what was acknowledged lies in the kernel's page cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from devstack.errors import DevstackError
+from devstack.java import find_java
+from devstack.made_once import made_once
+from devstack.maven import RESOURCES, cached, fetch_jars
+from devstack.server import HOST, Server, Site
+
+POM = RESOURCES / "kafka.pom.xml"
+LOGGING = RESOURCES / "kafka.log4j2.properties"
+HEAP = "-Xmx512m"
+ADVERTISED_PORT = "advertised_port="
+REQUEST_MS = 5000
+
+
+def prepare(site: Site) -> list[str]:
+    """Fetch Kafka, write its settings, format its storage the first time; return the broker's command line."""
+    jars = cached("kafka", (POM,), lambda folder: fetch_jars(POM, folder))
+    data = site.folder / "data"
+    made_once(data, lambda folder: _format(jars, site, folder))
+    return [*_java(jars), "kafka.Kafka", str(_write_settings(site, data))]
+
+
+def check(site: Site) -> None:
+    """Read the cluster's metadata from the broker, by its own port whatever it advertises."""
+    asyncio.run(_check(site))
+
+
+def environment(site: Site) -> dict[str, str]:
+    """Return where the broker sends its clients."""
+    return {"KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{_advertised_port(site)}"}
+
+
+def _advertised_port(site: Site) -> int:
+    for option in site.options:
+        if option.startswith(ADVERTISED_PORT):
+            return int(option.removeprefix(ADVERTISED_PORT))
+    return site.port
+
+
+def _java(jars: Path) -> list[str]:
+    return [str(find_java()), HEAP, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
+
+
+def _write_settings(site: Site, data: Path) -> Path:
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{HOST}:{site.ports['controller']}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{site.address},CONTROLLER://{HOST}:{site.ports['controller']}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{_advertised_port(site)}",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        # One broker: what it keeps for itself can have one copy only.
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        # Its default of 50 partitions serves many brokers; here they would only delay each start.
+        "offsets.topic.num.partitions": 1,
+        # A group of one or two workers need not wait three seconds for more.
+        "group.initial.rebalance.delay.ms": 0,
+    }
+    file = site.folder / f"{data.name}.properties"
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    return file
+
+
+def _format(jars: Path, site: Site, data: Path) -> None:
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    settings = _write_settings(site, data)
+    done = subprocess.run(
+        [*_java(jars), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    settings.unlink()
+    if done.returncode:
+        raise DevstackError(f"kafka: its storage could not be formatted: {(done.stderr or done.stdout).strip()}")
+
+
+async def _check(site: Site) -> None:
+    client = AIOKafkaClient(bootstrap_servers=site.address, request_timeout_ms=REQUEST_MS)
+    try:
+        await client.bootstrap()
+        if client.cluster.controller is None:
+            raise KafkaError("the broker knows no controller yet")
+    finally:
+        await client.close()
+
+
+KAFKA = Server(
+    name="kafka",
+    port_names=("main", "controller"),
+    prepare=prepare,
+    check=check,
+    not_ready_errors=(KafkaError,),
+    environment=environment,
+)
