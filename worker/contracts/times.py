@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999
 
 
 def format_time(value: datetime) -> str:
@@ -13,5 +14,8 @@ def format_time(value: datetime) -> str:
 
 
 def from_milliseconds(value: int) -> datetime:
-    """A Kafka timestamp (ms since 1970; -1 where there is none, which reads as 1970) as an aware time."""
-    return _EPOCH + timedelta(milliseconds=max(value, 0))
+    """A Kafka timestamp (ms since 1970; -1 where there is none, which reads as 1970) as an aware time.
+
+    The sender may choose any 64-bit number: what lies beyond the year 9999 reads as its end.
+    """
+    return _EPOCH + timedelta(milliseconds=min(max(value, 0), _LAST_MS))
