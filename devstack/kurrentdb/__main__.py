@@ -20,11 +20,16 @@ logger = logging.getLogger("devstack.kurrentdb")
 
 
 def main() -> int:
-    """Read the command line, serve, and return the exit code: 0 after a stop, 1 where it could not start."""
-    options = _parser().parse_args()
+    """Read the command line, serve, and return the exit code: 0 after a stop, 1 where it could not start, 2 for wrong options."""
+    parser = _parser()
+    options = parser.parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     names = [item.name for item in dataclasses.fields(Faults) if item.init]
-    faults = Faults(**{name: getattr(options, name) for name in names})
+    faults = Faults()
+    try:
+        faults.change({name: getattr(options, name) for name in names})
+    except ValueError as error:
+        parser.error(str(error))
     try:
         asyncio.run(serve(options.host, options.port, options.data, faults, options.control_port))
     except (LogError, OSError, RuntimeError) as error:

@@ -26,7 +26,7 @@ from devstack.kurrentdb.writer import Writer
 logger = logging.getLogger(__name__)
 
 # AppendRecords takes up to 256 MiB of events a call; the first protocol's limit is kept by its calls themselves.
-MESSAGE_BYTES_MAX = 300 * 2**20
+MESSAGE_BYTES_MAX = 256 * 2**20
 
 # What a client sees of the real server's connection settings.
 OPTIONS = [
