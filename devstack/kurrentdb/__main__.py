@@ -20,7 +20,7 @@ logger = logging.getLogger("devstack.kurrentdb")
 
 
 def main() -> int:
-    """Read the command line, serve, and return the exit code: 0 after a stop, 1 where it could not start, 2 for wrong options."""
+    """Read the command line, serve, and return the exit code: 0 stopped, 1 could not start, 2 wrong options."""
     parser = _parser()
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
