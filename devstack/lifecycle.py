@@ -45,7 +45,7 @@ def not_ready_because(server: Server, site: Site) -> str | None:
         # First: the clients would retry, and log, what is only a port that nobody listens on yet.
         socket.create_connection((HOST, site.port), CONNECT_S).close()
         server.check(site)
-    except (OSError, *server.not_ready_errors) as error:
+    except server.not_ready_errors as error:
         return f"{type(error).__name__}: {error}"
     return None
 

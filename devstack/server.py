@@ -44,8 +44,9 @@ class Server:
     prepare: Callable[[Site], list[str]]
     """Make what the server needs in its folder (harmless to repeat), and return its command line."""
     check: Callable[[Site], None]
-    """Do real work on the running server; raise OSError or one of `not_ready_errors` where it does not answer as it should."""
+    """Do real work on the server; raise one of `not_ready_errors` where it does not answer as it should."""
     not_ready_errors: tuple[type[Exception], ...]
+    """What `check` may raise; OSError among them."""
     environment: Callable[[Site], dict[str, str]]
     """The variables that point Wallex at this server."""
     stop_signal: signal.Signals = signal.SIGTERM

@@ -27,12 +27,16 @@ from devstack.state import ServerState, load_states, save_states, turn
 Result = TypeVar("Result")
 
 
+State = Literal["ready", "not ready", "dead", "stopped"]
+"""dead: it ended without being stopped."""
+
+
 @dataclass(frozen=True)
 class Status:
     """One server of a stack, as it is now."""
 
     server: str
-    state: Literal["ready", "not ready", "dead", "stopped"]  # dead: it ended without being stopped
+    state: State
     port: int | None  # None: never started
     pid: int | None
     log: str
@@ -156,16 +160,16 @@ class Stack:
             self._remember(server.name, replace(state, process=None))
 
     def _status(self, server: Server) -> Status:
-        state = self._states().get(server.name)
-        process = self._process(server.name)
-        if state is None or state.process is None:
-            word = "stopped"
-        elif process is None:
-            word = "dead"
-        else:
-            word = "not ready" if lifecycle.not_ready_because(server, self._site(server.name)) else "ready"
+        state, pid = self._states().get(server.name), self.pid(server.name)
         port = state.ports["main"] if state else None
-        return Status(server.name, word, port, process.pid if process else None, str(self.log(server.name)))
+        return Status(server.name, self._state(server, state, pid), port, pid, str(self.log(server.name)))
+
+    def _state(self, server: Server, state: ServerState | None, pid: int | None) -> State:
+        if state is None or state.process is None:
+            return "stopped"
+        if pid is None:
+            return "dead"
+        return "not ready" if lifecycle.not_ready_because(server, self._site(server.name)) else "ready"
 
 
 def _named(names: Iterable[str] | None) -> list[Server]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from devstack.process import Process
 
@@ -48,6 +49,6 @@ def turn(file: Path) -> Iterator[None]:
         yield
 
 
-def _read_state(entry: dict) -> ServerState:
+def _read_state(entry: dict[str, Any]) -> ServerState:
     process = Process(**entry["process"]) if entry["process"] else None
     return ServerState(entry["ports"], process, tuple(entry["options"]))

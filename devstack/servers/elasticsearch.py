@@ -123,6 +123,6 @@ ELASTICSEARCH = Server(
     port_names=("main", "transport"),
     prepare=prepare,
     check=check,
-    not_ready_errors=(ApiError, TransportError),
+    not_ready_errors=(OSError, ApiError, TransportError),
     environment=environment,
 )

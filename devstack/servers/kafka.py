@@ -110,6 +110,6 @@ KAFKA = Server(
     port_names=("main", "controller"),
     prepare=prepare,
     check=check,
-    not_ready_errors=(KafkaError,),
+    not_ready_errors=(OSError, KafkaError),
     environment=environment,
 )

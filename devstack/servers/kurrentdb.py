@@ -52,6 +52,6 @@ KURRENTDB = Server(
     port_names=("main",),
     prepare=prepare,
     check=check,
-    not_ready_errors=(EventStoreDBClientException,),
+    not_ready_errors=(OSError, EventStoreDBClientException),
     environment=environment,
 )

