@@ -98,19 +98,24 @@ class Pipeline:
     async def _append(self, batch: Batch) -> None:
         """Append the batch's new events, after proving those of its repeated commands that nobody has seen proven."""
         runs = runs_of(event for answered in batch.answered for event in answered.outcome.events)
-        made = self._unacknowledged(batch)
+        made = self._unacknowledged(batch, runs)
         proofs = await until_available("postgres", lambda: load_proofs(self.engine, made)) if made else []
         if not runs and not proofs:
             return
         batch.contradictory = await append_runs(self.store, self.engine, self.metrics, runs, proofs)
         self._acknowledge([run for run in (*proofs, *runs) if run.wallet_id not in batch.contradictory])
 
-    def _unacknowledged(self, batch: Batch) -> dict[str, int]:
-        """The highest version that repeated commands made of each wallet, where it may not be in the stream yet."""
+    def _unacknowledged(self, batch: Batch, runs: Iterable[Run]) -> dict[str, int]:
+        """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
+
+        What is repeated of this very batch stands in `runs`, and is not asked for before it is appended.
+        """
+        new_from = {run.wallet_id: run.first for run in runs}
         highest: dict[str, int] = {}
         for answered in batch.answered:
             for wallet_id, version in answered.outcome.made:
-                if version > max(highest.get(wallet_id, -1), self.acknowledged.get(wallet_id, -1)):
+                known = max(highest.get(wallet_id, -1), self.acknowledged.get(wallet_id, -1))
+                if known < version < new_from.get(wallet_id, version + 1):
                     highest[wallet_id] = version
         return highest
 

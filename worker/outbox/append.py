@@ -22,33 +22,33 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.errors import Unavailable
 from worker.outbox.backfill import load_runs, read_versions
-from worker.outbox.event_store import Appended, EventStore
+from worker.outbox.event_store import DELETED, Appended, EventStore
 from worker.outbox.run import Run
 from worker.retry import until_available
 from worker.telemetry.metrics import WorkerMetrics
 
 BEHIND_RETRY_S = 0.025
 BEHIND_PATIENCE_S = 1.0
-DELETED = -5
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Appending:
-    """What is still to be done for a batch.
+    """What is still to be done: `proofs` are sent next, then `ready` runs; `late` ones wait for another worker.
 
-    `ready` runs are sent next, `proofs` before them; `late` ones wait for another worker. `stands` says of a wallet
-    whose run was late at which revision its stream stood, and since when (monotonic seconds).
+    No wallet has two runs among `ready`, for a call must not name a stream twice. `stands` says of a wallet whose run
+    was late at which revision its stream stood, and since when (monotonic seconds).
     """
 
     store: EventStore
     engine: AsyncEngine
     metrics: WorkerMetrics
-    ready: list[Run]
-    proofs: list[Run]
-    late: list[Run] = field(default_factory=list)
+    proofs: list[Run] = field(default_factory=list)
+    ready: list[Run] = field(default_factory=list)
+    late: dict[str, Run] = field(default_factory=dict)
     stands: dict[str, tuple[int, float]] = field(default_factory=dict)
     contradictory: set[str] = field(default_factory=set)
 
@@ -58,9 +58,18 @@ async def append_runs(
 ) -> frozenset[str]:
     """Append `runs`, after asking for `proofs` of what was committed earlier; return the contradictory wallets.
 
-    Waits for as long as KurrentDB or Postgres are away. A proof whose event is not there yet is appended like a run.
+    At most one run and one proof for each wallet. Waits for as long as KurrentDB or Postgres are away. A proof whose
+    event is not there yet is appended like a run.
     """
-    work = Appending(store, engine, metrics, list(runs), list(proofs))
+    work = Appending(store, engine, metrics, proofs=list(proofs))
+    await _finish(work)
+    # Only now: a proof that turned out to be lacking is a run itself, of a wallet that may have another one here.
+    work.ready = [run for run in runs if run.wallet_id not in work.contradictory]
+    await _finish(work)
+    return frozenset(work.contradictory)
+
+
+async def _finish(work: Appending) -> None:
     while work.proofs or work.ready or work.late:
         if work.proofs:
             await _prove(work)
@@ -69,7 +78,6 @@ async def append_runs(
         else:
             await asyncio.sleep(BEHIND_RETRY_S)
             await _try_late_again(work)
-    return frozenset(work.contradictory)
 
 
 async def _write(work: Appending) -> None:
@@ -81,20 +89,34 @@ async def _write(work: Appending) -> None:
 
 
 async def _prove(work: Appending) -> None:
-    """Ask for all proofs at once. Where that is refused though all streams are far enough, ask for each alone."""
+    """Ask for all proofs at once. Those that lack their event become runs; the others are asked for without them."""
     sent, work.proofs = work.proofs, []
     appended = await _send(work, sent)
-    last = {run.wallet_id: run.last for run in sent}
-    short = {wallet_id: at for wallet_id, at in appended.revisions.items() if at < last[wallet_id]}
-    await _sort(work, sent, short)
-    unproven = [run for run in appended.unwritten if run.wallet_id not in short]
-    if len(unproven) < len(sent):
-        work.proofs += unproven
+    if not appended.revisions:
         return
-    for run in unproven:
-        alone = await _send(work, [run])
-        if alone.revisions:
-            _contradict(work, run, alone.revisions[run.wallet_id])
+    last = {run.wallet_id: run.last for run in sent}
+    # Refused together though not named: the stream stands right before this event, and waits for it.
+    lacking = [run for run in appended.unwritten if run.wallet_id not in appended.revisions]
+    short = {wallet_id: at for wallet_id, at in appended.revisions.items() if at < last[wallet_id]}
+    there = [run for run in appended.unwritten if run.wallet_id in appended.revisions and run.wallet_id not in short]
+    work.ready += lacking
+    await _sort(work, sent, short)
+    if len(there) < len(sent):
+        work.proofs += there
+    else:
+        await _find_contradictions(work, there, appended.revisions)
+
+
+async def _find_contradictions(work: Appending, refused: Sequence[Run], revisions: Mapping[str, int]) -> None:
+    """Halve `refused`, of whose events some have other ids in their streams, until each of those stands alone."""
+    if len(refused) == 1:
+        _contradict(work, refused[0], revisions[refused[0].wallet_id])
+        return
+    middle = len(refused) // 2
+    for half in (refused[:middle], refused[middle:]):
+        appended = await _send(work, half)
+        if appended.revisions:
+            await _find_contradictions(work, half, appended.revisions)
 
 
 async def _sort(work: Appending, sent: Sequence[Run], revisions: Mapping[str, int]) -> None:
@@ -117,32 +139,33 @@ async def _sort(work: Appending, sent: Sequence[Run], revisions: Mapping[str, in
 
 def _wait(work: Appending, run: Run, at: int) -> None:
     """Put a run by whose stream stands before it, and remember since when the stream has stood there."""
-    work.late.append(run)
+    # A part of what an earlier run lacks may be late in its turn: what that run lacks is loaded anew.
+    work.late.setdefault(run.wallet_id, run)
     if run.wallet_id not in work.stands or work.stands[run.wallet_id][0] != at:
         work.stands[run.wallet_id] = at, time.monotonic()
 
 
 async def _try_late_again(work: Appending) -> None:
     """Make the late runs ready again; those whose streams have long not moved, with what these lack."""
-    late, work.late = work.late, []
+    late, work.late = work.late, {}
     patience_began = time.monotonic() - BEHIND_PATIENCE_S
     lacking = {
-        run.wallet_id: (work.stands[run.wallet_id][0] + 1, run.first - 1)
-        for run in late
-        if work.stands[run.wallet_id][1] <= patience_began
+        wallet_id: (work.stands[wallet_id][0] + 1, run.first - 1)
+        for wallet_id, run in late.items()
+        if work.stands[wallet_id][1] <= patience_began
     }
     missing = await until_available("postgres", lambda: load_runs(work.engine, lacking)) if lacking else {}
-    for run in late:
-        if run.wallet_id in lacking:
-            _help(work, run, missing.get(run.wallet_id))
+    for wallet_id, run in late.items():
+        if wallet_id in lacking:
+            _help(work, run, missing.get(wallet_id))
         else:
             work.ready.append(run)
 
 
 def _help(work: Appending, run: Run, missing: Run | None) -> None:
     """Append for a worker that is gone: `missing` comes from the ledger, then `run` follows."""
-    at = work.stands[run.wallet_id][0]
-    if missing is None or missing.first != at + 1:
+    at, since = work.stands[run.wallet_id]
+    if missing is None:
         _contradict(work, run, at)
         return
     work.metrics.events_helped.inc(len(missing.events))
@@ -152,12 +175,16 @@ def _help(work: Appending, run: Run, missing: Run | None) -> None:
     else:
         # More is missing than is loaded at once: this part now, and the next without waiting again.
         work.ready.append(missing)
-        work.late.append(run)
-        work.stands[run.wallet_id] = missing.last, work.stands[run.wallet_id][1]
+        work.late[run.wallet_id] = run
+        work.stands[run.wallet_id] = missing.last, since
 
 
 def _contradict(work: Appending, run: Run, at: int) -> None:
+    """Name the wallet, and send nothing more to its stream."""
     work.contradictory.add(run.wallet_id)
+    work.proofs = [other for other in work.proofs if other.wallet_id != run.wallet_id]
+    work.ready = [other for other in work.ready if other.wallet_id != run.wallet_id]
+    work.late.pop(run.wallet_id, None)
     log.error(
         "stores_contradict",
         wallet_id=run.wallet_id,
@@ -169,7 +196,14 @@ def _contradict(work: Appending, run: Run, at: int) -> None:
 
 
 async def _send(work: Appending, runs: Sequence[Run]) -> Appended:
-    appended = await until_available("kurrentdb", lambda: work.store.append(runs))
+    async def attempt() -> Appended:
+        try:
+            return await work.store.append(runs)
+        except Unavailable:
+            work.metrics.appends_unknown.inc()
+            raise
+
+    appended = await until_available("kurrentdb", attempt)
     if appended.revisions:
         work.metrics.appends_refused.inc()
     unwritten = sum(len(run.events) for run in appended.unwritten)

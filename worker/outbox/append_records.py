@@ -8,6 +8,7 @@ some dozens of streams would look like an exhausted resource for ever.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import grpc
 from esdbclient import AsyncEventStoreDBClient
@@ -21,8 +22,9 @@ METHOD = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords"
 STATUS_TRAILER = "grpc-status-details-bin"
 METADATA_BYTES_MAX = 64 * 1024 * 1024
 APPEND_BYTES_MAX = 8 * 1024 * 1024
+"""As `Run.pieces` counts: half of the 16 MiB that the server takes at least."""
 
-CHANNEL_OPTIONS = (
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
     # A connection of its own: another client's back-off after an outage must not be inherited.
@@ -34,11 +36,11 @@ CHANNEL_OPTIONS = (
 
 
 class AppendRecords:
-    """The call, on a channel of its own to the node that `client` found."""
+    """The call, on a channel of its own, with `client`'s options and credentials, to the node that it found."""
 
     def __init__(self, client: AsyncEventStoreDBClient) -> None:
         spec = client.connection_spec
-        options = tuple(client.grpc_options) + CHANNEL_OPTIONS
+        options = tuple(client.grpc_options)
         if spec.options.Tls:
             credentials = grpc.ssl_channel_credentials(
                 client.root_certificates, client.private_key, client.certificate_chain
@@ -81,25 +83,13 @@ class AppendRecords:
 def build_requests(runs: Sequence[Run]) -> Iterator[streams_v2_pb2.AppendRecordsRequest]:
     """The calls' requests: one, or more where the events come to more than `APPEND_BYTES_MAX`."""
     request, size = streams_v2_pb2.AppendRecordsRequest(), 0
-    for piece, piece_size in _pieces(runs):
+    for piece, piece_size in (found for run in runs for found in run.pieces(APPEND_BYTES_MAX)):
         if size and size + piece_size > APPEND_BYTES_MAX:
             yield request
             request, size = streams_v2_pb2.AppendRecordsRequest(), 0
         _add_run(request, piece)
         size += piece_size
     yield request
-
-
-def _pieces(runs: Sequence[Run]) -> Iterator[tuple[Run, int]]:
-    """The runs and their sizes; one that is too large for a call in pieces, of which no two fit a call together."""
-    for run in runs:
-        start, size = 0, 0
-        for place, event in enumerate(run.events):
-            if size and size + len(event.data) > APPEND_BYTES_MAX:
-                yield Run(run.wallet_id, run.events[start:place]), size
-                start, size = place, 0
-            size += len(event.data)
-        yield (Run(run.wallet_id, run.events[start:]) if start else run), size
 
 
 def _add_run(request: streams_v2_pb2.AppendRecordsRequest, run: Run) -> None:
@@ -126,8 +116,8 @@ def _revisions(error: grpc.aio.AioRpcError) -> dict[str, int]:
     """Where the streams stand that a refusal names; empty where the error is no such refusal."""
     if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
         return {}
-    trailers = dict(error.trailing_metadata() or ())
-    status = rpc_status_pb2.Status.FromString(trailers.get(STATUS_TRAILER, b""))
+    found = next((value for name, value in error.trailing_metadata() or () if name == STATUS_TRAILER), b"")
+    status = rpc_status_pb2.Status.FromString(cast(bytes, found))
     violations = streams_v2_errors_pb2.AppendConsistencyViolationErrorDetails()
     for detail in status.details:
         if detail.Unpack(violations):

@@ -1,12 +1,18 @@
-"""Events made again from the ledger: what a stream lacks, and what proves that it lacks nothing."""
+"""Events made again from the ledger: what a stream lacks, and what proves that it lacks nothing.
+
+Reads only, so every function is safe to repeat, and raises `Unavailable` where Postgres does not answer now. What is
+made here equals what was appended, or would have been, byte for byte (`ledger/entry.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.database import raw_connection
+from worker.database import RawConnection, raw_connection
+from worker.errors import Unavailable, from_postgres
 from worker.ledger.entry import Constants, Entry, NewEvent, new_event
 from worker.outbox.run import Run
 
@@ -30,24 +36,27 @@ ORDER BY entry.wallet_id, entry.version
 READ_VERSIONS = "SELECT id::text, version FROM wallets WHERE id = ANY($1::uuid[])"
 
 BACKFILL_EVENTS_MAX = 5_000
-"""At most this many events of a wallet at once: a stream that lacks more is mended in several steps."""
+"""About so many events at once, shared among the wallets: streams that lack more are mended in several steps."""
 
 
 async def load_runs(engine: AsyncEngine, ranges: Mapping[str, tuple[int, int]]) -> dict[str, Run]:
     """The runs of the wallets in `ranges`, from the first to the last version, both included, made from the ledger.
 
-    A range of more than `BACKFILL_EVENTS_MAX` is cut to its beginning. A wallet without entries there is left out.
+    A range longer than the wallet's share of `BACKFILL_EVENTS_MAX` is cut to its beginning, and one with a hole before
+    the hole. A wallet whose first version the ledger does not have is left out.
     """
-    wallet_ids = list(ranges)
-    firsts = [ranges[id_][0] for id_ in wallet_ids]
-    lasts = [min(ranges[id_][1], ranges[id_][0] + BACKFILL_EVENTS_MAX - 1) for id_ in wallet_ids]
+    share = max(1, BACKFILL_EVENTS_MAX // max(1, len(ranges)))
+    firsts = [first for first, _ in ranges.values()]
+    lasts = [min(last, first + share - 1) for first, last in ranges.values()]
     events: dict[str, list[NewEvent]] = {}
-    async with raw_connection(engine) as connection:
-        for row in await connection.fetch(LOAD_ENTRIES, wallet_ids, firsts, lasts):
+    async with _reading(engine) as connection:
+        for row in await connection.fetch(LOAD_ENTRIES, list(ranges), firsts, lasts):
             columns = tuple(row)
             entry = Entry(*columns[: len(Entry._fields)])
-            events.setdefault(entry.wallet_id, []).append(new_event(entry, Constants(*columns[len(Entry._fields) :])))
-    return {wallet_id: Run(wallet_id, run) for wallet_id, run in events.items()}
+            run = events.setdefault(entry.wallet_id, [])
+            if entry.version == ranges[entry.wallet_id][0] + len(run):
+                run.append(new_event(entry, Constants(*columns[len(Entry._fields) :])))
+    return {wallet_id: Run(wallet_id, run) for wallet_id, run in events.items() if run}
 
 
 async def load_proofs(engine: AsyncEngine, made: Mapping[str, int]) -> list[Run]:
@@ -57,5 +66,17 @@ async def load_proofs(engine: AsyncEngine, made: Mapping[str, int]) -> list[Run]
 
 async def read_versions(engine: AsyncEngine, wallet_ids: Iterable[str]) -> dict[str, int]:
     """The versions at which the wallets stand in Postgres."""
-    async with raw_connection(engine) as connection:
+    async with _reading(engine) as connection:
         return {row[0]: row[1] for row in await connection.fetch(READ_VERSIONS, list(wallet_ids))}
+
+
+@asynccontextmanager
+async def _reading(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
+    """Lend a connection for a read, whose every failure but a bug passes with time."""
+    try:
+        async with raw_connection(engine) as connection:
+            yield connection
+    except Exception as error:
+        if from_postgres(error) is None:
+            raise
+        raise Unavailable(f"{type(error).__name__}: {error}") from error

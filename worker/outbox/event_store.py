@@ -18,19 +18,22 @@ from uuid import UUID
 import grpc
 import orjson
 import structlog
-from esdbclient import AsyncEventStoreDBClient, StreamState
+from esdbclient import AsyncEventStoreDBClient, RecordedEvent, StreamState
 from esdbclient import NewEvent as EsdbEvent
-from esdbclient.exceptions import EventStoreDBClientException, StreamIsDeleted, WrongCurrentVersion
+from esdbclient.exceptions import EventStoreDBClientException, NotFound, StreamIsDeleted, WrongCurrentVersion
 
 from worker.contracts.events import stream_name
 from worker.errors import Unavailable
-from worker.outbox.append_records import AppendRecords
+from worker.outbox.append_records import APPEND_BYTES_MAX, CHANNEL_OPTIONS, AppendRecords
 from worker.outbox.run import Run
 
 CALL_TIMEOUT_S = 10.0
 APPENDS_AT_ONCE = 32
 NO_STREAM = -1
+DELETED = -5
 TOMBSTONED = -6
+TRUNCATED_BEFORE = "$tb"
+"""What stands in the metadata of a deleted stream."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +88,7 @@ class EventStore:
     async def _connected(self) -> AsyncEventStoreDBClient:
         if self._client is None:
             client = AsyncEventStoreDBClient(self._uri)
+            client.grpc_options += CHANNEL_OPTIONS
             await client.connect()
             self._client = client
         return self._client
@@ -106,7 +110,7 @@ class EventStore:
 
         async def append(run: Run) -> int | None:
             async with at_once:
-                return await _append_to_stream(client, run)
+                return await _append_run(client, run)
 
         results = await asyncio.gather(*map(append, runs), return_exceptions=True)
         for result in results:
@@ -116,8 +120,16 @@ class EventStore:
         return Appended([run for run in runs if run.wallet_id in revisions], revisions)
 
 
+async def _append_run(client: AsyncEventStoreDBClient, run: Run) -> int | None:
+    """Append one run, a large one in several calls; None where it is written, else where the stream stands."""
+    for piece, _ in run.pieces(APPEND_BYTES_MAX):
+        revision = await _append_to_stream(client, piece)
+        if revision is not None:
+            return revision
+    return None
+
+
 async def _append_to_stream(client: AsyncEventStoreDBClient, run: Run) -> int | None:
-    """Append one run; None where it is written, else the revision at which the stream stands."""
     stream = stream_name(run.wallet_id)
     # A list: the client sends it again by itself, and a generator would be empty by then.
     events = [
@@ -128,11 +140,30 @@ async def _append_to_stream(client: AsyncEventStoreDBClient, run: Run) -> int | 
     try:
         await client.append_to_stream(stream, current_version=current, events=events, timeout=CALL_TIMEOUT_S)
     except WrongCurrentVersion:
-        revision = await client.get_current_version(stream, timeout=CALL_TIMEOUT_S)
-        return NO_STREAM if revision is StreamState.NO_STREAM else int(revision)
+        return await _current_revision(client, stream)
     except StreamIsDeleted:
         return TOMBSTONED
     return None
+
+
+async def _current_revision(client: AsyncEventStoreDBClient, stream: str) -> int:
+    event = await _last_event(client, stream)
+    if event is not None:
+        return event.stream_position
+    # A deleted stream looks like none, and would go on at its old revision if it were written.
+    metadata = await _last_event(client, f"$${stream}")
+    return DELETED if metadata is not None and TRUNCATED_BEFORE in orjson.loads(metadata.data) else NO_STREAM
+
+
+async def _last_event(client: AsyncEventStoreDBClient, stream: str) -> RecordedEvent | None:
+    try:
+        events = await client.get_stream(stream, backwards=True, limit=1, timeout=CALL_TIMEOUT_S)
+    except NotFound:
+        return None
+    if not events:
+        # The client ends a read as if that were all when another of its calls renews the connection.
+        raise Unavailable(f"KurrentDB: the read of {stream} was cut")
+    return events[0]
 
 
 def _text(error: BaseException) -> str:

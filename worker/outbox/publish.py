@@ -1,27 +1,22 @@
 """Publish replies and dead letters, and wait until Kafka has them all.
 
-A reply whose topic does not exist or does not take it goes to the default reply topic instead, with a header that names
-the topic it was meant for: nothing may fail for good after the commit. A producer that fails for an unknown reason is
-replaced by a new one, since aiokafka's cannot always recover; what was sent twice is the same bytes twice.
+A reply whose topic does not exist or does not take it, whatever the broker's reason, goes to the default reply topic
+instead, with a header that names the topic it was meant for: nothing may fail for good after the commit, least of all
+because of a topic that a sender chose. A producer that fails otherwise is replaced by a new one, since aiokafka's
+cannot always recover; what was sent twice is the same bytes twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    InvalidTopicError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
+from aiokafka.errors import BrokerResponseError, KafkaError, RequestTimedOutError
 
 from worker.contracts.envelope import REPLY_TO_FAILED
 from worker.errors import Unavailable
@@ -33,13 +28,6 @@ REQUEST_BYTES_MAX = 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_S = 5.0
 TOPICS_REFRESH_S = 5.0
-
-_NOT_TAKEN = (
-    InvalidTopicError,
-    MessageSizeTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
 
 _NULL = object()
 
@@ -64,7 +52,10 @@ class Publisher:
         self._connection = connection
         self._default_topic = default_topic
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._stopping: set[asyncio.Task[None]] = set()
         self._known_topics: frozenset[str] = frozenset()
+        self._missing_topics: frozenset[str] = frozenset()
         self._topics_read_at = float("-inf")
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -75,7 +66,8 @@ class Publisher:
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 producer = await self._started()
-                routed = [await self._route(producer, message) for message in messages]
+                await self._read_topics(producer, {message.topic for message in messages})
+                routed = [self._redirect(m) if self._is_missing(m) else m for m in messages]
                 results = await _send(producer, routed)
                 refused = [m for m, result in zip(routed, results, strict=True) if self._refused(m, result)]
                 again = await _send(producer, [self._redirect(message) for message in refused])
@@ -85,81 +77,105 @@ class Publisher:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
     async def is_ready(self) -> None:
-        """Ask Kafka for something small; raise `KafkaError` where it does not answer."""
+        """Ask Kafka for something small; raise `KafkaError` or `OSError` where it does not answer."""
         producer = await self._started()
         await producer.client.fetch_all_metadata()
 
     async def close(self) -> None:
         """Flush and close the producer; the next `publish` starts another."""
         producer, self._producer = self._producer, None
-        self._topics_read_at = float("-inf")
+        self._known_topics, self._topics_read_at = frozenset(), float("-inf")
         if producer is None:
             return
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await producer.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
+        # Not cancelled where it takes long: aiokafka would leave its tasks and connections behind.
+        stopping = asyncio.create_task(producer.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopped)
+        await asyncio.wait({stopping}, timeout=CLOSE_TIMEOUT_S)
+
+    def _stopped(self, stopping: asyncio.Task[None]) -> None:
+        self._stopping.discard(stopping)
+        if not stopping.cancelled() and (error := stopping.exception()) is not None:
             log.warning("producer_not_closed", error=f"{type(error).__name__}: {error}")
 
     async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self._connection,
-                acks="all",
-                value_serializer=_write_value,
-                linger_ms=LINGER_MS,
-                max_batch_size=BATCH_BYTES_MAX,
-                max_request_size=REQUEST_BYTES_MAX,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                # aiokafka leaves the client of a failed start open.
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await _start_producer(self._connection)
+            return self._producer
 
-    async def _route(self, producer: AIOKafkaProducer, message: Message) -> Message:
-        """The message, or where its topic does not exist, the same for the default reply topic."""
-        if message.topic in self._known_topics:
-            return message
-        if time.monotonic() - self._topics_read_at >= TOPICS_REFRESH_S:
+    async def _read_topics(self, producer: AIOKafkaProducer, wanted: set[str]) -> None:
+        """Find out which of the topics `wanted` exist: asking for one that does not may create it."""
+        unknown = wanted - self._known_topics
+        fresh = time.monotonic() - self._topics_read_at < TOPICS_REFRESH_S
+        if unknown and not (fresh and unknown <= self._missing_topics):
             cluster = await producer.client.fetch_all_metadata()
             self._known_topics, self._topics_read_at = frozenset(cluster.topics()), time.monotonic()
-        if message.topic in self._known_topics or not message.is_reply or message.topic == self._default_topic:
-            return message
-        return self._redirect(message)
+            self._missing_topics = frozenset(unknown - self._known_topics)
+
+    def _is_missing(self, message: Message) -> bool:
+        """Whether a reply is to go to the default topic because its own does not exist."""
+        return self._may_be_redirected(message) and message.topic not in self._known_topics
 
     def _refused(self, message: Message, result: object) -> bool:
         """Whether the topic of a reply did not take it, so that it goes to the default one; raise any other failure."""
         if not isinstance(result, BaseException):
             return False
-        if isinstance(result, _NOT_TAKEN) and message.is_reply and message.topic != self._default_topic:
-            return True
-        raise result
+        is_answer = isinstance(result, BrokerResponseError) and not isinstance(result, RequestTimedOutError)
+        if not is_answer or not self._may_be_redirected(message):
+            raise result
+        log.warning("reply_redirected", topic=message.topic, error=f"{type(result).__name__}: {result}")
+        self._known_topics -= {message.topic}
+        return True
+
+    def _may_be_redirected(self, message: Message) -> bool:
+        return message.is_reply and message.topic != self._default_topic
 
     def _redirect(self, message: Message) -> Message:
         headers = [*message.headers, (REPLY_TO_FAILED, message.topic.encode())]
         return replace(message, topic=self._default_topic, headers=headers)
 
 
+async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(
+        **connection,
+        acks="all",
+        value_serializer=_write_value,
+        linger_ms=LINGER_MS,
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=REQUEST_BYTES_MAX,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        # aiokafka leaves the client of a failed start open.
+        await producer.stop()
+        raise
+    return producer
+
+
 async def _send(producer: AIOKafkaProducer, messages: Sequence[Message]) -> list[object]:
     """Send all, then wait for all: each one's record metadata or exception."""
-    waiting = [await _enqueue(producer, message) for message in messages]
-    return list(await asyncio.gather(*waiting, return_exceptions=True))
+    waiting: list[asyncio.Future[object]] = []
+    try:
+        for message in messages:
+            waiting.append(await _enqueue(producer, message))
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
+    finally:
+        # Those that nobody waits for any more, after an error: else asyncio complains of what becomes of them.
+        for sent in waiting:
+            sent.cancel()
 
 
-async def _enqueue(producer: AIOKafkaProducer, message: Message) -> Awaitable[object]:
+async def _enqueue(producer: AIOKafkaProducer, message: Message) -> asyncio.Future[object]:
     value = _NULL if message.value is None else message.value
     try:
-        sent: Awaitable[object] = await producer.send(message.topic, value, message.key, headers=list(message.headers))
-    except _NOT_TAKEN as error:
-        failed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        failed.set_exception(error)
-        return failed
-    return sent
+        sent = await producer.send(message.topic, value, message.key, headers=list(message.headers))
+    except BrokerResponseError as error:
+        sent = asyncio.get_running_loop().create_future()
+        sent.set_exception(error)
+    return cast("asyncio.Future[object]", sent)
 
 
 def _write_value(value: object) -> bytes | None:

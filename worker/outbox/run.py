@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.ledger.entry import NewEvent
+
+EVENT_OVERHEAD_BYTES = 1024
+"""Counted for what an event takes besides its data: ids, stream, type, properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,17 @@ class Run:
     def proof(self) -> Run:
         """The last event alone: its success proves that all before it are there, with these ids."""
         return Run(self.wallet_id, self.events[-1:])
+
+    def pieces(self, bytes_max: int) -> Iterator[tuple[Run, int]]:
+        """The run with its size; where that is more than `bytes_max`, in pieces of which no two fit together."""
+        start, size = 0, 0
+        for place, event in enumerate(self.events):
+            event_size = len(event.data) + EVENT_OVERHEAD_BYTES
+            if size and size + event_size > bytes_max:
+                yield Run(self.wallet_id, self.events[start:place]), size
+                start, size = place, 0
+            size += event_size
+        yield (Run(self.wallet_id, self.events[start:]) if start else self), size
 
 
 def runs_of(events: Iterable[NewEvent]) -> list[Run]:
