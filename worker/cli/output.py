@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -13,9 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.contracts.times import format_time
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
 
 PIPE_COLUMNS = 200
 """Wide enough for a table of ids where no terminal says how wide it is."""
+
+
+def quiet_clients(settings: Settings) -> None:
+    """Keep the clients' own log lines out of the way: that a server is away is said once, by the command."""
+    configure_logs(settings.log_level)
+    for name in ("aiokafka", "elastic_transport"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def fail(message: str, code: int) -> NoReturn:
