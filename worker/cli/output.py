@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -42,7 +43,7 @@ def print_json(content: Any) -> None:
 def print_table(table: Table) -> None:
     """Print `table`, as wide as the terminal, or as it needs to be."""
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in console._environ:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PIPE_COLUMNS)
     console.print(table)
 

@@ -64,6 +64,7 @@ async def open_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
     """The partitions of those of `topics` that exist."""
+    # aiokafka has no public way that neither subscribes nor may create a topic.
     cluster = await consumer._client.fetch_all_metadata()
     return [
         TopicPartition(topic, partition)
