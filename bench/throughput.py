@@ -38,7 +38,7 @@ def main() -> None:
     """Measure what the command line asks for, and print it."""
     arguments = _parser().parse_args()
     # Stopped politely, it still stops its servers.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     report = asyncio.run(_measure(arguments.parts or list(PARTS), arguments.commands, arguments.runs))
     if arguments.json:
         print(json.dumps(as_json(report), indent=2))

@@ -30,7 +30,7 @@ def main() -> int:
     """Perform, and return the exit code."""
     arguments = _parser().parse_args()
     # Told to stop politely, it stops its servers as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         perform(arguments.folder, arguments.commands, arguments.seed)
     except (DemoError, DevstackError) as error:
