@@ -27,6 +27,8 @@ from worker.settings import Settings
 
 WALLETS = 12
 TRANSFERS = 400
+RECOVERY_S_MAX = 6.0
+"""A second for each batch that was left behind would be twice as much."""
 
 
 def some_transfers(wallets: list[str], count: int) -> list[dict]:
@@ -38,7 +40,8 @@ async def test_a_batch_that_was_done_comes_again_with_new_commands_on_its_wallet
     """The old ones are answered as before and prove themselves in one go, the new ones run behind them."""
     replies = await world.topic(world.reply_topic)
     wallets = [new_id() for _ in range(WALLETS)]
-    first = world.start("a")
+    # Without an instance id it leaves the group as it stops, so that the offsets can be set by hand.
+    first = world.start("a", KAFKA_GROUP_INSTANCE_ID="")
     old = await world.send([*map(create_wallet, wallets), *some_transfers(wallets, TRANSFERS)])
     await replies.until_answered(old)
     assert await first.stop() == 0
@@ -84,7 +87,7 @@ async def test_batches_that_were_committed_and_appended_in_part(make_world, star
 
     assert await second.stop() == 0
     await check(world, replies)
-    assert took_s < 10
+    assert took_s < RECOVERY_S_MAX
 
 
 async def test_a_duplicate_of_an_old_command_beside_a_new_one(world):
