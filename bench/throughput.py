@@ -61,9 +61,15 @@ async def _measure(parts: list[str], commands: int, runs: int) -> Report:
     return Report(f"python -m bench.throughput {shlex.join(sys.argv[1:])}".strip(), machine, servers, measured)
 
 
+def _part(name: str) -> str:
+    if name not in PARTS:
+        raise argparse.ArgumentTypeError(f"no part {name!r}; there are: {', '.join(PARTS)}")
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=PARTS, help=f"some of {', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", type=_part, help=f"some of {', '.join(PARTS)} (all)")
     parser.add_argument("--commands", type=int, default=COMMANDS, help=f"commands a run ({COMMANDS})")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs of each part ({RUNS})")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
