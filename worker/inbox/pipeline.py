@@ -64,9 +64,7 @@ class Pipeline:
 
     def oldest_timestamp_ms(self) -> int | None:
         """The Kafka timestamp of the oldest record that is decided and not answered; None where there is none."""
-        return min(
-            (answered.record.timestamp for batch in self.unanswered for answered in batch.answered), default=None
-        )
+        return min((batch.oldest_ms for batch in self.unanswered), default=None)
 
     async def run(self) -> None:
         """Run both stages."""
