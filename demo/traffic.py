@@ -88,18 +88,29 @@ async def open_traffic(bootstrap_servers: str, look: Callable[[], None]) -> Asyn
         yield Traffic(producer, replies, look)
 
 
-async def read_dead_letters(bootstrap_servers: str) -> list[ConsumerRecord]:
-    """Everything that is in the dead letter topic now."""
+async def read_dead_letters(bootstrap_servers: str, expected: int) -> list[ConsumerRecord]:
+    """Everything in the dead letter topic, once it holds as many as `expected`, or `PATIENCE_S` later.
+
+    The worker sends a record's reply and its dead letter together: the reply may be seen a moment before.
+    """
+    deadline = time.monotonic() + PATIENCE_S
     async with _reader(bootstrap_servers, DEAD_LETTER_TOPIC) as consumer:
-        return await _read_to_end(consumer)
+        found = await _read_to_end(consumer)
+        while len(found) < expected and time.monotonic() < deadline:
+            found += await _read_to_end(consumer)
+    return found
 
 
 @asynccontextmanager
 async def _reader(bootstrap_servers: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of all of `topic`, from its beginning, without a group."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     async with _started(consumer):
-        await consumer.seek_to_beginning()
+        while not consumer.assignment():
+            # Started is not yet assigned: without partitions, everything would look read.
+            await asyncio.sleep(POLL_MS / 1000)
         yield consumer
 
 
