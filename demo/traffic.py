@@ -108,7 +108,7 @@ async def _reader(bootstrap_servers: str, topic: str) -> AsyncIterator[AIOKafkaC
         topic, bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     async with _started(consumer):
-        while not consumer.assignment():
+        while not consumer.assignment():  # noqa: ASYNC110 -- the client tells nobody when it has them
             # Started is not yet assigned: without partitions, everything would look read.
             await asyncio.sleep(POLL_MS / 1000)
         yield consumer
