@@ -112,6 +112,22 @@ async def test_a_duplicate_of_an_old_command_beside_a_new_one(world):
     assert refused == 0
 
 
+async def test_a_command_that_is_sent_twice_in_a_row_runs_once(world):
+    """The second one finds the first in its own batch, and the batch need not be tried again for it."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    twice = [command for _ in range(30) for command in [credit(wallet)] * 2]
+    sent = await world.send([create_wallet(wallet), *twice])
+
+    worker = world.start("a")
+    await replies.until_answered(sent)
+
+    assert await worker.stop() == 0
+    assert (await check(world, replies)).wallets[wallet]["version"] == 30
+    assert [header(replies.to(id_)[0], "replayed") for id_ in sent[1:]] == [None, b"true"] * 30
+    assert worker.lines("batch_conflict") + worker.lines("batch_bisected") == []
+
+
 async def until_nothing_more_is_decided(world) -> None:
     """Wait until the pipeline is full: the number of decided commands has stayed the same for a second."""
     seen, since = -1, time.monotonic()
