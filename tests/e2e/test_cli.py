@@ -48,6 +48,8 @@ class Shop:
         """Run one command to its end, in this process: starting Python for each would take most of the time."""
         out, err = io.StringIO(), io.StringIO()
         with mock.patch.dict(os.environ, self.environment | environment), redirect_stdout(out), redirect_stderr(err):
+            # Whoever runs the tests may have set a terminal's width; a pipe has none.
+            os.environ.pop("COLUMNS", None)
             code = run(arguments)
         return Done(code, out.getvalue(), err.getvalue())
 
