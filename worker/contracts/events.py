@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from worker.contracts.commands import Uuid
+from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
 from worker.contracts.status import WalletStatus
 
@@ -33,6 +33,14 @@ class EventType(StrEnum):
     WALLET_CREATED = "WalletCreated"
     WALLET_CREDITED = "WalletCredited"
     WALLET_DEBITED = "WalletDebited"
+    HOLD_PLACED = "HoldPlaced"
+    HOLD_RELEASED = "HoldReleased"
+    HOLD_CAPTURED = "HoldCaptured"
+    HOLD_EXPIRED = "HoldExpired"
+    WALLET_SUSPENDED = "WalletSuspended"
+    WALLET_REACTIVATED = "WalletReactivated"
+    WALLET_CLOSED = "WalletClosed"
+    WALLET_METADATA_UPDATED = "WalletMetadataUpdated"
 
 
 class EventModel(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from worker.contracts.commands import Uuid
+from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
 from worker.contracts.status import WalletStatus
 
