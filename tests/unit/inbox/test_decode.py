@@ -458,7 +458,7 @@ nearly_commands = st.builds(
 cut_commands = st.builds(lambda start, end: good()[start:end], st.integers(0, 3), st.integers(-3, 200))
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(
     st.none() | st.binary(max_size=200) | nearly_commands | cut_commands,
     any_headers,

@@ -1,0 +1,398 @@
+"""A batch in one transaction, on a real Postgres: what is remembered, and what happens when two come at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.commands import create_wallet, credit, debit, new_id, transfer
+from tests.support.ledger import balances, codes, engine_of, recorded, run, until_waiting
+from tests.support.postgres import administrator, migrated_database
+from tests.support.received import received
+from worker.database import raw_connection
+from worker.errors import Conflict
+from worker.ledger import batch, lock
+from worker.ledger.batch import record_failure, run_batch
+from worker.ledger.decide_batch import Failed
+
+TRANSFERS_EACH = 500
+BATCH_COMMANDS = 50
+
+
+@pytest.fixture
+async def environment(stack) -> AsyncIterator[dict[str, str]]:
+    async with migrated_database(stack.environment()) as own:
+        yield own
+
+
+@pytest.fixture
+async def engine(environment) -> AsyncIterator[AsyncEngine]:
+    async with engine_of(environment) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def other(environment) -> AsyncIterator[AsyncEngine]:
+    """Another worker's engine."""
+    async with engine_of(environment) as engine:
+        yield engine
+
+
+class Gate:
+    """Stands in for `persist`: holds the first transaction that has written everything and not committed."""
+
+    def __init__(self, monkeypatch) -> None:
+        self._persist = batch.persist
+        self.reached = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._cut = False
+        monkeypatch.setattr(batch, "persist", self)
+
+    async def __call__(self, connection, decided) -> None:
+        await self._persist(connection, decided)
+        if not self.reached.is_set():
+            self.reached.set()
+            await self._opened.wait()
+            if self._cut:
+                raise ConnectionResetError("the line was cut before the commit")
+
+    def open(self, *, commits: bool) -> None:
+        """Let the transaction commit, or lose its connection."""
+        self._cut = not commits
+        self._opened.set()
+
+
+async def at_once(environment, monkeypatch, first, second, *, commits) -> tuple:
+    """Run two coroutines so that the second waits for the first's transaction, which then commits or is lost."""
+    gate = Gate(monkeypatch)
+    one = asyncio.create_task(first)
+    await gate.reached.wait()
+    two = asyncio.create_task(second)
+    await until_waiting(environment)
+    gate.open(commits=commits)
+    return await one, await two
+
+
+async def test_a_batch_is_decided_in_order_and_kept(engine):
+    """Each command sees what the ones before it did; what is answered is what stands in the books."""
+    a, b = new_id(), new_id()
+
+    outcomes = await run(
+        engine,
+        credit(a),
+        create_wallet(a, "10"),
+        create_wallet(b, "0"),
+        transfer(a, b, "7.5"),
+        debit(a, "3"),
+        debit(b, "2.5"),
+        transfer(b, a, "5", expectedVersion=2),
+    )
+
+    assert codes(outcomes) == [
+        "WalletNotFound",
+        "accepted",
+        "accepted",
+        "accepted",
+        "InsufficientFunds",
+        "accepted",
+        "accepted",
+    ]
+    assert {id_: (str(balance), version) for id_, (balance, version) in (await balances(engine)).items()} == {
+        a: ("7.5000", 2),
+        b: ("0.0000", 3),
+    }
+    states = [(w["balance"], w["version"]) for w in json.loads(outcomes[-1].reply)["wallets"]]
+    assert states == [("0.0000", 3), ("7.5000", 2)]
+
+
+async def test_a_worker_that_starts_anew_recalls_what_ran(environment, engine):
+    """Accepted or rejected, a command gets its first reply again, byte for byte, and nothing happens."""
+    a, b = new_id(), new_id()
+    commands = [
+        create_wallet(a, metadata={"b": 1, "a": "é"}),
+        credit(b),
+        create_wallet(b),
+        transfer(a, b),
+        debit(a, "1000"),
+    ]
+    first = await run(engine, *commands)
+    before = await balances(engine)
+    await engine.dispose()
+
+    async with engine_of(environment) as restarted:
+        again = await run(restarted, *reversed(commands), credit(a, "5"))
+
+        assert [outcome.reply for outcome in again[:-1]] == [outcome.reply for outcome in reversed(first)]
+        assert all(outcome.replayed and not outcome.events and not outcome.entries for outcome in again[:-1])
+        assert [outcome.made for outcome in again[:-1]] == [
+            tuple((event.wallet_id, event.version) for event in outcome.events) for outcome in reversed(first)
+        ]
+        assert not again[-1].replayed
+        assert (await balances(restarted))[b] == before[b]
+
+
+async def test_a_reused_id_is_a_conflict_after_a_restart_as_well(environment, engine):
+    """The meaning of the first payload is remembered for ever."""
+    a = new_id()
+    paid = credit(a, "5")
+    await run(engine, create_wallet(a, "0"), paid)
+
+    async with engine_of(environment) as restarted:
+        outcomes = await run(restarted, {**paid, "amount": "6"}, {**paid, "amount": "5.00"})
+
+        assert codes(outcomes) == ["IdempotencyConflict", "accepted"]
+        assert outcomes[1].replayed
+        assert str((await balances(restarted))[a][0]) == "5.0000"
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["the first commits", "the first is lost"])
+async def test_two_workers_that_open_the_same_wallet_at_once(environment, engine, other, monkeypatch, commits):
+    """Nothing is there to lock: the unique violation makes the later one look again."""
+    a, b = new_id(), new_id()
+    one, two = create_wallet(a, "1"), create_wallet(a, "2")
+
+    (first, _), (second, _) = await at_once(
+        environment,
+        monkeypatch,
+        run(engine, one, create_wallet(b, "0")),
+        run(other, two, credit(a, "4")),
+        commits=commits,
+    )
+
+    assert codes([first, second]) == (
+        ["accepted", "WalletAlreadyExists"] if commits else ["WalletAlreadyExists", "accepted"]
+    )
+    assert str((await balances(engine))[a][0]) == ("5.0000" if commits else "6.0000")
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["the first commits", "the first is lost"])
+@pytest.mark.parametrize("kind", ["create", "credit", "transfer", "refused", "nowhere"])
+async def test_a_command_that_two_workers_run_at_once_takes_effect_once(
+    environment, engine, other, monkeypatch, kind, commits
+):
+    """Whichever commits, the other gives its reply, byte for byte: with wallets to lock and without."""
+    a, b, missing = new_id(), new_id(), new_id()
+    await run(engine, create_wallet(a), create_wallet(b))
+    command = {
+        "create": create_wallet(missing),
+        "credit": credit(a, "5"),
+        "transfer": transfer(a, b, "5"),
+        "refused": debit(a, "500"),
+        "nowhere": credit(missing),
+    }[kind]
+
+    (first,), (second,) = await at_once(
+        environment, monkeypatch, run(engine, command), run(other, command), commits=commits
+    )
+
+    assert first.reply == second.reply
+    assert (first.replayed, second.replayed) == (not commits, commits)
+    assert len(await recorded(engine, command["commandId"])) == 1
+    await balances(engine)
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["the first commits", "the first is lost"])
+async def test_one_id_for_two_commands_at_once_is_a_conflict(environment, engine, other, monkeypatch, commits):
+    """Two wallets, so no lock makes them wait: the command's own row does."""
+    a, b = new_id(), new_id()
+    await run(engine, create_wallet(a), create_wallet(b))
+    one = credit(a, "5")
+    two = {**credit(b, "5"), "commandId": one["commandId"]}
+
+    (first,), (second,) = await at_once(environment, monkeypatch, run(engine, one), run(other, two), commits=commits)
+
+    assert codes([first, second]) == (
+        ["accepted", "IdempotencyConflict"] if commits else ["IdempotencyConflict", "accepted"]
+    )
+    moved = {id_: str(balance) for id_, (balance, _) in (await balances(engine)).items()}
+    assert moved == ({a: "105.0000", b: "100.0000"} if commits else {a: "100.0000", b: "105.0000"})
+
+
+async def test_batches_that_open_the_same_wallets_in_opposite_orders_do_not_deadlock(environment, engine, other):
+    """Rows are written sorted, whatever the order of the commands."""
+    wallets = [[new_id() for _ in range(20)] for _ in range(10)]
+
+    pairs = [
+        await asyncio.gather(
+            run(engine, *(create_wallet(id_) for id_ in ids)),
+            run(other, *(create_wallet(id_) for id_ in reversed(ids))),
+        )
+        for ids in wallets
+    ]
+
+    for ours, theirs in pairs:
+        for one, two in zip(codes(ours), reversed(codes(theirs)), strict=True):
+            assert {one, two} == {"accepted", "WalletAlreadyExists"}
+    assert await deadlocks(environment, engine, other) == 0
+
+
+async def test_two_opposite_streams_of_transfers_wait_instead_of_deadlocking(environment, engine, other):
+    """1,000 transfers between two wallets from two workers: locks are taken sorted, in one statement."""
+    a, b = new_id(), new_id()
+    await run(engine, create_wallet(a, "1000"), create_wallet(b, "1000"))
+
+    async def stream(own: AsyncEngine, source: str, target: str) -> list[str | None]:
+        told: list[str | None] = []
+        for _ in range(TRANSFERS_EACH // BATCH_COMMANDS):
+            told += codes(await run(own, *(transfer(source, target) for _ in range(BATCH_COMMANDS))))
+        return told
+
+    there, back = await asyncio.gather(stream(engine, a, b), stream(other, b, a))
+
+    assert there + back == ["accepted"] * 2 * TRANSFERS_EACH
+    after = {id_: (str(balance), version) for id_, (balance, version) in (await balances(engine)).items()}
+    assert after == dict.fromkeys((a, b), ("1000.0000", 2 * TRANSFERS_EACH))
+    assert await deadlocks(environment, engine, other) == 0
+
+
+async def deadlocks(environment, *engines: AsyncEngine) -> int:
+    """How many Postgres found in this database; its sessions tell when they end."""
+    for engine in engines:
+        await engine.dispose()
+    async with administrator(environment) as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+        while await admin.fetchval(query, environment["DB_NAME"]):  # noqa: ASYNC110 -- the server has no event to wait for
+            await asyncio.sleep(0.01)
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = $1"
+        return await admin.fetchval(query, environment["DB_NAME"])
+
+
+async def test_a_wallet_that_moves_in_spite_of_its_lock_is_never_overwritten(environment, engine, other, monkeypatch):
+    """The update is guarded by the version that was read: without the lock, the batch is rolled back."""
+    a, b = new_id(), new_id()
+    await run(engine, create_wallet(a), create_wallet(b))
+    monkeypatch.setattr(lock, "LOCK_WALLETS", lock.LOCK_WALLETS.replace("FOR UPDATE", ""))
+    persist, command = batch.persist, transfer(a, b, "5")
+
+    async def overtaken(connection, decided) -> None:
+        monkeypatch.setattr(batch, "persist", persist)
+        await run(other, credit(b, "1"))
+        await persist(connection, decided)
+
+    monkeypatch.setattr(batch, "persist", overtaken)
+    with pytest.raises(Conflict, match="a locked wallet moved"):
+        await run_batch(engine, [received(command)])
+
+    assert await recorded(engine, command["commandId"]) == []
+    assert {id_: str(balance) for id_, (balance, _) in (await balances(engine)).items()} == {
+        a: "100.0000",
+        b: "101.0000",
+    }
+    monkeypatch.setattr(batch, "persist", overtaken)
+    assert codes(await run(engine, command)) == ["accepted"]
+    assert str((await balances(engine))[b][0]) == "107.0000"
+
+
+def failed(command, attempt: int = 1) -> Failed:
+    known = received(command)
+    return Failed(command["commandId"], command["type"], known.fingerprint, attempt, known.received_at)
+
+
+def replayed_as(command, attempt: int):
+    return received(command, [("dlq_attempt", str(attempt).encode())])
+
+
+async def test_a_failure_is_stored_and_repeated(engine):
+    """InternalError means that nothing took effect, however often the command comes again."""
+    a = new_id()
+    await run(engine, create_wallet(a))
+    command = credit(a)
+
+    told = await record_failure(engine, failed(command))
+    (again,) = await run(engine, command)
+
+    assert codes([told, again]) == ["InternalError"] * 2
+    assert again.reply == told.reply
+    assert again.replayed
+    assert (await balances(engine))[a][1] == 0
+
+
+async def test_a_failure_never_overwrites_what_ran(engine):
+    """The outcome that stands is told, with the events that it made."""
+    a = new_id()
+    paid, refused = credit(a), debit(a, "500")
+    _, first, second = await run(engine, create_wallet(a), paid, refused)
+
+    told = [await record_failure(engine, failed(command)) for command in (paid, refused)]
+
+    assert [outcome.reply for outcome in told] == [first.reply, second.reply]
+    assert [outcome.made for outcome in told] == [((a, 1),), ()]
+    assert all(outcome.replayed and outcome.recorded is None for outcome in told)
+    assert await recorded(engine, paid["commandId"]) == [(1, None)]
+
+
+async def test_only_the_next_attempt_runs_a_failed_command_again(engine):
+    """`wallex dlq replay` counts the attempts; any other number repeats the stored reply."""
+    a = new_id()
+    await run(engine, create_wallet(a))
+    command = credit(a)
+    await record_failure(engine, failed(command))
+
+    outcomes = [(await run(engine, replayed_as(command, attempt)))[0] for attempt in (1, 3, 2, 2, 3, 1)]
+
+    assert codes(outcomes) == ["InternalError"] * 2 + ["accepted"] * 4
+    assert [outcome.replayed for outcome in outcomes] == [True, True, False, True, True, True]
+    assert await recorded(engine, command["commandId"]) == [(1, "InternalError"), (2, None)]
+    assert (await balances(engine))[a][1] == 1
+
+
+async def test_a_command_may_fail_again(engine):
+    """Each attempt has its own row; the last one counts."""
+    command = credit(new_id())
+    first = await record_failure(engine, failed(command))
+    second = await record_failure(engine, failed(command, attempt=2))
+
+    (told,) = await run(engine, replayed_as(command, 3))
+
+    assert not first.replayed
+    assert not second.replayed
+    assert codes([told]) == ["WalletNotFound"]
+    assert [attempt for attempt, _ in await recorded(engine, command["commandId"])] == [1, 2, 3]
+
+
+async def test_no_attempt_runs_a_command_again_that_did_not_fail(engine):
+    """Accepted or rejected, `dlq_attempt` changes nothing."""
+    a = new_id()
+    commands = [create_wallet(a), debit(a, "500")]
+    first = await run(engine, *commands)
+
+    again = await run(engine, *(replayed_as(command, 2) for command in commands))
+
+    assert [outcome.reply for outcome in again] == [outcome.reply for outcome in first]
+    assert all(outcome.replayed for outcome in again)
+
+
+async def test_a_command_that_was_given_up_unread_stands_for_every_payload(engine):
+    """What it meant is not known: its id is answered with the failure until it is replayed."""
+    a = new_id()
+    await run(engine, create_wallet(a))
+    command = credit(a)
+    unread = Failed(command["commandId"], None, b"", 1, received(command).received_at)
+
+    told = await record_failure(engine, unread)
+    again = await run(engine, command, {**command, "amount": "2"})
+    (replay,) = await run(engine, replayed_as(command, 2))
+
+    assert json.loads(told.reply)["type"] is None
+    assert [outcome.reply for outcome in again] == [told.reply] * 2
+    assert codes([replay]) == ["accepted"]
+
+
+async def test_a_batch_costs_as_many_statements_as_a_lone_command(engine):
+    """One statement a table, whatever the number of commands: an await in a loop over them would be a defect."""
+    wallets = [new_id() for _ in range(101)]
+    await run(engine, create_wallet(wallets[0]))
+    asked: list[str] = []
+
+    async with raw_connection(engine) as connection:
+        connection.add_query_logger(lambda record: asked.append(record.query))
+    await run(engine, create_wallet(wallets[1]), credit(wallets[0]))
+    few = len(asked)
+    await run(engine, *map(create_wallet, wallets[2:]), *map(credit, wallets))
+
+    assert few == 7, asked
+    assert len(asked) == 2 * few
