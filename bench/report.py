@@ -32,9 +32,9 @@ class Report:
 
 
 def as_table(report: Report) -> Table:
-    """The table for the terminal."""
+    """The table for the terminal: a column for each part."""
     header, *rows = _cells(report.parts)
-    table = Table(title="CPU: µs a command, of all that a process and its children used", title_justify="left")
+    table = Table(title_justify="left")
     table.add_column(header[0])
     for name in header[1:]:
         table.add_column(name, justify="right")
@@ -97,19 +97,14 @@ def _markdown(report: Report) -> str:
 
 
 def _cells(parts: Sequence[Measured]) -> list[list[str]]:
-    processes = list(parts[0].cpu_us())
-    header = ["", "commands/s", "lowest to highest", "behind, s", *(f"{name}, µs" for name in processes), "all, µs"]
-    return [header, *(_row(measured) for measured in parts)]
-
-
-def _row(measured: Measured) -> list[str]:
-    rates = [run.rate for run in measured.runs]
-    cpu = list(measured.cpu_us().values())
+    """The table's cells, row by row, the first row being the header."""
+    cpu = [measured.cpu_us() for measured in parts]
+    rates = [[run.rate for run in measured.runs] for measured in parts]
     return [
-        measured.what,
-        f"{measured.rate:,.0f}",
-        f"{min(rates):,.0f} to {max(rates):,.0f}",
-        f"{measured.catch_up_seconds:.1f}",
-        *(f"{value:.0f}" for value in cpu),
-        f"{sum(cpu):.0f}",
+        ["", *(measured.what for measured in parts)],
+        ["commands/s, median", *(f"{measured.rate:,.0f}" for measured in parts)],
+        ["lowest to highest", *(f"{min(each):,.0f} to {max(each):,.0f}" for each in rates)],
+        ["last reply to all in Elasticsearch, s", *(f"{measured.catch_up_seconds:.1f}" for measured in parts)],
+        *([f"CPU µs a command: {name}", *(f"{each[name]:.0f}" for each in cpu)] for name in cpu[0]),
+        ["CPU µs a command: all", *(f"{sum(each.values()):.0f}" for each in cpu)],
     ]

@@ -41,7 +41,7 @@ def up(
         started = stack.up(names or None)
     for name, now in started.items():
         how = "started" if now else "already running"
-        console.print(f"{name}: {how}, port {stack.port(name)}, log {stack.log(name)}", soft_wrap=True)
+        _say(f"{name}: {how}, port {stack.port(name)}, log {stack.log(name)}")
 
 
 @app.command()
@@ -76,7 +76,12 @@ def env() -> None:
     if not variables:
         raise DevstackError(f"nothing was ever started in {stack.folder}: `python -m devstack up` does it")
     for name, value in variables.items():
-        console.print(f"export {name}={shlex.quote(value)}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"export {name}={shlex.quote(value)}")
+
+
+def _say(line: str) -> None:
+    """Print a line as it is: not wrapped, not coloured."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

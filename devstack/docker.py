@@ -32,4 +32,7 @@ def _compose(*arguments: str) -> None:
         raise DevstackError("no `docker` on the PATH: install Docker with its compose plugin, or leave --docker out")
     done = subprocess.run([docker, "compose", "--file", str(COMPOSE_FILE), *arguments], check=False)
     if done.returncode:
-        raise DevstackError(f"docker compose {arguments[0]} ended with exit code {done.returncode}")
+        raise DevstackError(
+            f"`docker compose {arguments[0]}` ended with exit code {done.returncode}:"
+            " it needs a running Docker engine and the compose plugin"
+        )

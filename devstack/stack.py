@@ -175,10 +175,11 @@ class Stack:
 def _named(names: Iterable[str] | None) -> list[Server]:
     if names is None:
         return list(SERVERS.values())
-    unknown = sorted(set(names) - set(SERVERS))
+    wanted = list(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in SERVERS]
     if unknown:
         raise DevstackError(f"no server {', '.join(unknown)}; there are: {', '.join(SERVERS)}")
-    return [SERVERS[name] for name in dict.fromkeys(names)]
+    return [SERVERS[name] for name in wanted]
 
 
 def _each(servers: list[Server], do: Callable[[Server], Result]) -> dict[str, Result]:

@@ -17,7 +17,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 
 from devstack.errors import DevstackError
-from devstack.java import find_java
+from devstack.java import QUICK, find_java
 from devstack.maven import RESOURCES, cached, fetch_jars
 from devstack.server import HOST, Server, Site
 
@@ -41,6 +41,7 @@ def prepare(site: Site) -> list[str]:
     return [
         str(find_java()),
         HEAP,
+        QUICK,
         "--enable-native-access=ALL-UNNAMED",
         "-cp",
         f"{home}/classes:{home}/lib/*",
@@ -108,7 +109,18 @@ def _write_descriptor(module: Path) -> None:
 def _compile_launcher(home: Path, compiler: Path) -> None:
     jars = ":".join(str(jar) for jar in (home / "lib").glob("elasticsearch-*.jar"))
     done = subprocess.run(
-        [str(find_java()), "-jar", str(compiler), "-21", "-cp", jars, "-d", str(home / "classes"), str(LAUNCHER)],
+        [
+            str(find_java()),
+            QUICK,
+            "-jar",
+            str(compiler),
+            "-21",
+            "-cp",
+            jars,
+            "-d",
+            str(home / "classes"),
+            str(LAUNCHER),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -16,7 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from devstack.errors import DevstackError
-from devstack.java import find_java
+from devstack.java import QUICK, find_java
 from devstack.made_once import made_once
 from devstack.maven import RESOURCES, cached, fetch_jars
 from devstack.server import HOST, Server, Site
@@ -54,7 +54,7 @@ def _advertised_port(site: Site) -> int:
 
 
 def _java(jars: Path) -> list[str]:
-    return [str(find_java()), HEAP, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
+    return [str(find_java()), HEAP, QUICK, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
 
 
 def _write_settings(site: Site, data: Path) -> Path:

@@ -1,0 +1,1 @@
+"""All stores compared: what each of them knows, and where they differ. The one place that uses every client."""

@@ -85,6 +85,7 @@ async def _write(work: Appending) -> None:
     sent, work.ready = work.ready, []
     appended = await _send(work, sent)
     work.ready = [run for run in appended.unwritten if run.wallet_id not in appended.revisions]
+    work.ready += appended.unknown
     await _sort(work, sent, appended.revisions)
 
 
@@ -92,6 +93,7 @@ async def _prove(work: Appending) -> None:
     """Ask for all proofs at once. Those that lack their event become runs; the others are asked for without them."""
     sent, work.proofs = work.proofs, []
     appended = await _send(work, sent)
+    work.proofs += appended.unknown
     if not appended.revisions:
         return
     last = {run.wallet_id: run.last for run in sent}
@@ -102,6 +104,7 @@ async def _prove(work: Appending) -> None:
     work.ready += lacking
     await _sort(work, sent, short)
     if len(there) < len(sent):
+        # A mixture is refused whole: those whose events are there are known only once they are asked by themselves.
         work.proofs += there
     else:
         await _find_contradictions(work, there, appended.revisions)
@@ -115,8 +118,9 @@ async def _find_contradictions(work: Appending, refused: Sequence[Run], revision
     middle = len(refused) // 2
     for half in (refused[:middle], refused[middle:]):
         appended = await _send(work, half)
-        if appended.revisions:
-            await _find_contradictions(work, half, appended.revisions)
+        work.proofs += appended.unknown
+        if appended.unwritten:
+            await _find_contradictions(work, appended.unwritten, appended.revisions)
 
 
 async def _sort(work: Appending, sent: Sequence[Run], revisions: Mapping[str, int]) -> None:
@@ -204,8 +208,9 @@ async def _send(work: Appending, runs: Sequence[Run]) -> Appended:
             raise
 
     appended = await until_available("kurrentdb", attempt)
+    work.metrics.appends_unknown.inc(len(appended.unknown))
     if appended.revisions:
         work.metrics.appends_refused.inc()
-    unwritten = sum(len(run.events) for run in appended.unwritten)
-    work.metrics.events_appended.inc(sum(len(run.events) for run in runs) - unwritten)
+    missing = sum(len(run.events) for run in (*appended.unwritten, *appended.unknown))
+    work.metrics.events_appended.inc(sum(len(run.events) for run in runs) - missing)
     return appended

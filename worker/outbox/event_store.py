@@ -35,6 +35,8 @@ TOMBSTONED = -6
 TRUNCATED_BEFORE = "$tb"
 """What stands in the metadata of a deleted stream."""
 
+_FAILURES = (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError)
+
 log = structlog.get_logger(__name__)
 
 
@@ -43,11 +45,12 @@ class Appended:
     """What an append came to: the runs that were not written, and where the streams of the refused ones stand.
 
     `revisions` maps wallet ids to revisions (-1: no stream; -5, -6: deleted). Where runs go in all or none, runs that
-    were not refused stand in `unwritten` too.
+    were not refused stand in `unwritten` too. Where they go one by one, nothing is known of those in `unknown`.
     """
 
     unwritten: Sequence[Run] = ()
     revisions: dict[str, int] = field(default_factory=dict)
+    unknown: Sequence[Run] = ()
 
 
 class EventStore:
@@ -63,7 +66,7 @@ class EventStore:
         """Append `runs`, each at its exact revision; raise `Unavailable` where the outcome is unknown."""
         try:
             return await self._append(await self._connected(), runs)
-        except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             # The next attempt looks for the leader anew: it may have moved.
             await self.close()
             raise Unavailable(f"KurrentDB: {type(error).__name__}: {_text(error)}") from error
@@ -73,7 +76,7 @@ class EventStore:
         try:
             client = await self._connected()
             await client.get_current_version(stream_name("readiness"), timeout=CALL_TIMEOUT_S)
-        except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise Unavailable(f"KurrentDB: {type(error).__name__}: {_text(error)}") from error
 
     async def close(self) -> None:
@@ -108,16 +111,35 @@ class EventStore:
     async def _append_each(self, client: AsyncEventStoreDBClient, runs: Sequence[Run]) -> Appended:
         at_once = asyncio.Semaphore(APPENDS_AT_ONCE)
 
-        async def append(run: Run) -> int | None:
+        async def append(run: Run) -> int | Exception | None:
             async with at_once:
-                return await _append_run(client, run)
+                return await _append_or_lose(client, run)
 
-        results = await asyncio.gather(*map(append, runs), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        revisions = {run.wallet_id: at for run, at in zip(runs, results, strict=True) if isinstance(at, int)}
-        return Appended([run for run in runs if run.wallet_id in revisions], revisions)
+        outcomes = list(zip(runs, await asyncio.gather(*map(append, runs)), strict=True))
+        errors = [outcome for _, outcome in outcomes if isinstance(outcome, Exception)]
+        if errors and len(errors) == len(runs):
+            raise errors[0]
+        # What was written stays so: of hundreds of appends one may always be lost.
+        revisions = {run.wallet_id: outcome for run, outcome in outcomes if isinstance(outcome, int)}
+        return Appended(
+            [run for run in runs if run.wallet_id in revisions],
+            revisions,
+            [run for run, outcome in outcomes if isinstance(outcome, Exception)],
+        )
+
+
+async def _append_or_lose(client: AsyncEventStoreDBClient, run: Run) -> int | Exception | None:
+    """Append one run; return the error where its outcome is unknown."""
+    try:
+        return await _append_run(client, run)
+    except (*_FAILURES, Unavailable) as error:
+        return error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Not ours: another call renewed the client's connection, which cancels those that are on their way.
+        return Unavailable(f"KurrentDB: the append to {stream_name(run.wallet_id)} was cut")
 
 
 async def _append_run(client: AsyncEventStoreDBClient, run: Run) -> int | None:

@@ -1,0 +1,149 @@
+"""How far a partition is answered: an offset is committed only when every record before it is."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from worker.inbox.partitions import BATCH_RECORDS_MAX, Partition, read_trying
+
+FIRST = 100
+
+
+def partition(**state) -> Partition:
+    return Partition(TopicPartition("wallet.commands", 3), FIRST, **state)
+
+
+@pytest.mark.parametrize(
+    ("state", "offset"),
+    [
+        ({}, None),
+        ({"committed": 100}, None),
+        ({"answered": 101}, 101),
+        ({"answered": 101, "committed": 100}, 101),
+        ({"answered": 101, "committed": 101}, None),
+        ({"answered": 101, "committed": 102}, None),
+        ({"answered": 110, "waiting": {104}}, 104),
+        ({"answered": 110, "waiting": {107, 104, 109}}, 104),
+        ({"answered": 110, "waiting": {104}, "committed": 104}, None),
+        ({"answered": 110, "stopped_at": 105}, 105),
+        ({"answered": 110, "stopped_at": 105, "waiting": {104}}, 104),
+        ({"answered": 110, "stopped_at": 104, "waiting": {105}}, 104),
+        ({"answered": 110, "stopped_at": 105, "committed": 105}, None),
+        ({"waiting": {100}}, None),
+        ({"answered": 1, "waiting": {0}}, 0),
+    ],
+)
+def test_what_is_committed_is_the_first_record_that_is_not_answered(state, offset):
+    """None where nothing is new; offset 0 is an offset."""
+    assert partition(**state).to_commit == offset
+
+
+def test_answers_are_counted_up_to_the_highest():
+    """A record that had waited is answered after later ones."""
+    taken = partition()
+
+    for offset in (103, 100, 102):
+        taken.answer(offset)
+
+    assert taken.answered == 104
+
+
+def test_a_partition_stops_once_at_its_first_contradiction():
+    """Only the first is news; the lowest offset is held back."""
+    taken = partition()
+
+    news = [taken.stop_at(offset) for offset in (107, 105, 106)]
+
+    assert news == [True, False, False]
+    assert taken.stopped_at == 105
+
+
+def test_batches_grow_from_one_record():
+    """A record that kills its process is soon alone; what there is less of does not slow the growth."""
+    taken = partition()
+
+    counts = [taken.take(10_000) for _ in range(12)]
+    slow = partition()
+    few = [slow.take(1) for _ in range(3)]
+
+    assert counts == [1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 500, 500]
+    assert max(counts) == BATCH_RECORDS_MAX
+    assert few == [1, 1, 1]
+    assert slow.take(100) == 8
+
+
+@pytest.mark.parametrize(
+    ("metadata", "times"),
+    [
+        ("", 0),
+        ("trying 1", 1),
+        ("trying 3", 3),
+        ("trying 999", 999),
+        ("trying", 0),
+        ("trying x", 0),
+        ("trying 1\n", 0),
+        ("trying -1", 0),
+        ("trying 1000", 0),
+        ("by hand", 0),
+    ],
+)
+def test_only_our_own_mark_beside_an_offset_counts(metadata, times):
+    """Other tools write metadata as well."""
+    assert read_trying(metadata) == times
+
+
+class Answering(RuleBasedStateMachine):
+    """Records are decided in order; some wait and are answered later, some are never to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.partition = partition(committed=FIRST)
+        self.next = FIRST
+        self.answered: set[int] = set()
+        self.committed = FIRST
+
+    @rule(outcomes=st.lists(st.sampled_from(["answered", "waits", "contradicts"]), min_size=1, max_size=6))
+    def decide(self, outcomes) -> None:
+        """A batch: those that wait are set aside before the others are answered."""
+        batch = list(enumerate(outcomes, self.next))
+        self.next += len(batch)
+        self.partition.waiting.update(offset for offset, outcome in batch if outcome == "waits")
+        for offset, outcome in batch:
+            if outcome == "contradicts":
+                self.partition.stop_at(offset)
+        for offset, outcome in batch:
+            if outcome != "waits":
+                self.partition.answer(offset)
+            if outcome == "answered":
+                self.answered.add(offset)
+
+    @precondition(lambda self: self.partition.waiting)
+    @rule(data=st.data())
+    def run_waiting(self, data) -> None:
+        """One that waited is answered at last: it leaves only after that."""
+        offset = data.draw(st.sampled_from(sorted(self.partition.waiting)))
+        self.partition.answer(offset)
+        self.check()
+        self.answered.add(offset)
+        self.partition.waiting.discard(offset)
+
+    @rule()
+    def commit(self) -> None:
+        """What is to be committed is committed."""
+        offset = self.partition.to_commit
+        if offset is not None:
+            assert offset > self.committed
+            self.committed = self.partition.committed = offset
+
+    @invariant()
+    def check(self) -> None:
+        """Nothing before the offset is unanswered, and the offset is not behind what is answered without a gap."""
+        offset = self.partition.to_commit or self.committed
+        assert all(before in self.answered for before in range(FIRST, offset))
+        assert offset == min(set(range(FIRST, self.next + 1)) - self.answered)
+
+
+TestAnswering = Answering.TestCase

@@ -1,0 +1,75 @@
+"""Elasticsearch's documents in the order of the ledger: by wallet, then by version.
+
+A search sees what was written before the last refresh, so `refresh` comes before a look that is to be exact. Each
+document comes with its external version, which is what decides whether Elasticsearch takes the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from elasticsearch import AsyncElasticsearch
+
+from worker.projection.elastic import elasticsearch_errors
+
+PAGE_DOCUMENTS = 5_000
+NO_VERSION = -1
+
+# The event id only tells documents apart that say the same of themselves: none is passed over where a page ends.
+ORDER: list[str | dict[str, Any]] = ["walletId", "version", {"eventId": {"unmapped_type": "keyword"}}]
+_BEHIND_EVERY_ID = "~"
+
+
+class Document(NamedTuple):
+    """A document as it stands: `version` is Elasticsearch's own, one more than the event's revision."""
+
+    id: str
+    version: int
+    source: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The event that it says it was made from, as (wallet id, version): its place in the order."""
+        version = self.source.get("version")
+        return self.source["walletId"], version if isinstance(version, int) else NO_VERSION
+
+
+async def refresh(client: AsyncElasticsearch, *aliases: str) -> None:
+    """Let the next search see everything that was written."""
+    with elasticsearch_errors():
+        await client.indices.refresh(index=list(aliases))
+
+
+async def read_documents(
+    client: AsyncElasticsearch, alias: str, first: str, last: str, behind: tuple[str, int] | None = None
+) -> AsyncIterator[Document]:
+    """The documents of the wallets from `first` to `last`, both included, behind the key `behind`, in order."""
+    wallets = {"range": {"walletId": {"gte": first, "lte": last}}}
+    after: list[str | int] | None = [*behind, _BEHIND_EVERY_ID] if behind else None
+    while True:
+        with elasticsearch_errors():
+            answer = await client.search(
+                index=alias,
+                query=wallets,
+                sort=ORDER,
+                search_after=after,
+                size=PAGE_DOCUMENTS,
+                version=True,
+                track_total_hits=False,
+            )
+        hits = answer["hits"]["hits"]
+        for hit in hits:
+            yield Document(hit["_id"], hit["_version"], hit["_source"])
+        if len(hits) < PAGE_DOCUMENTS:
+            return
+        after = hits[-1]["sort"]
+
+
+async def find_lines(client: AsyncElasticsearch, alias: str, command_id: str) -> list[Document]:
+    """The lines of the statement that a command made."""
+    with elasticsearch_errors():
+        answer = await client.search(
+            index=alias, query={"term": {"commandId": command_id}}, size=1_000, version=True, track_total_hits=False
+        )
+    return [Document(hit["_id"], hit["_version"], hit["_source"]) for hit in answer["hits"]["hits"]]

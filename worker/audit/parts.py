@@ -1,0 +1,110 @@
+"""The stores read side by side, in the order of the ledger: wallet by wallet, a page of entries at a time.
+
+Within a page Postgres comes first, then Elasticsearch and KurrentDB, then Postgres's versions once more: so whatever is
+newer than the entries, and no newer than that version, is only newer; beyond it, nothing may be.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from worker.audit.compare import Compared, Part, compare
+from worker.audit.documents import Document, read_documents
+from worker.audit.ledger_pages import FIRST_ID, LAST_ID, Key, Page, read_page
+from worker.audit.stores import Stores, postgres_errors
+from worker.domain.wallet import Wallet
+from worker.ledger.entry import Entry
+from worker.outbox.backfill import read_versions
+from worker.projection.document import RecordedEvent
+
+SURPLUS_EVENTS_MAX = 100
+"""How many events behind the end of the ledger are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the other stores hold for a page."""
+
+    documents: Mapping[str, Document]
+    lines: Mapping[str, list[Document]]
+    streams: Mapping[str, list[RecordedEvent]]
+    versions: Mapping[str, int]
+
+
+async def compare_all(stores: Stores) -> AsyncIterator[Compared]:
+    """Every wallet that Postgres or Elasticsearch knows, compared; streams are left out, and nothing may lag."""
+    async for compared in _compare_range(stores, FIRST_ID, LAST_ID, None):
+        yield compared
+
+
+async def compare_wallet(stores: Stores, wallet_id: str, settled: int) -> AsyncIterator[Compared]:
+    """One wallet, its stream included, where the stores must have reached the version `settled` (-1: none)."""
+    async for compared in _compare_range(stores, wallet_id, wallet_id, settled):
+        yield compared
+
+
+async def _compare_range(stores: Stores, first_id: str, last_id: str, settled: int | None) -> AsyncIterator[Compared]:
+    """The wallets from `first_id` to `last_id`; without `settled` each must be as new as its ledger."""
+    behind, wallet = Key(first_id, -1), None
+    while True:
+        page = await read_page(stores.engine, behind, last_id)
+        found = await _read_others(stores, page, behind, last_id, with_streams=settled is not None)
+        for part in _parts(page, found, settled):
+            compared = compare(part, wallet if wallet and wallet.id == part.wallet_id else None)
+            wallet = compared.wallet
+            yield compared
+        if page.end is None:
+            return
+        behind = page.end
+
+
+async def _read_others(stores: Stores, page: Page, behind: Key, last_id: str, *, with_streams: bool) -> _Found:
+    until = page.end or Key(last_id, 2**63)
+    client, first = stores.search, behind.wallet_id
+    documents = {
+        document.key[0]: document
+        async for document in read_documents(client, stores.wallets.alias, first, until.wallet_id)
+    }
+    lines = defaultdict(list)
+    async for line in read_documents(client, stores.statement.alias, first, until.wallet_id, behind):
+        if line.key > until:
+            break
+        lines[line.key[0]].append(line)
+    streams = await _read_streams(stores, page, behind) if with_streams else {}
+    ids = {*page.wallets, *documents, *lines, *streams}
+    with postgres_errors():
+        versions = await read_versions(stores.engine, ids)
+    return _Found(documents, lines, streams, versions)
+
+
+async def _read_streams(stores: Stores, page: Page, behind: Key) -> dict[str, list[RecordedEvent]]:
+    """The stream of the one wallet that the page is about, as far as the page goes."""
+    surplus = 0 if page.end else SURPLUS_EVENTS_MAX
+    events = await stores.streams.read(behind.wallet_id, behind.version + 1, len(page.entries) + surplus)
+    return {behind.wallet_id: events}
+
+
+def _parts(page: Page, found: _Found, settled: int | None) -> list[Part]:
+    entries = {id_: list(group) for id_, group in groupby(page.entries, key=attrgetter("wallet_id"))}
+    ids: Collection[str] = {*page.wallets, *entries, *found.documents, *found.lines, *found.streams}
+    return [_part(id_, entries.get(id_, []), page, found, settled) for id_ in sorted(ids)]
+
+
+def _part(wallet_id: str, entries: list[Entry], page: Page, found: _Found, settled: int | None) -> Part:
+    row: Wallet | None = page.wallets.get(wallet_id)
+    return Part(
+        wallet_id=wallet_id,
+        entries=entries,
+        unlisted=page.unlisted,
+        is_last=page.end is None or wallet_id != page.end.wallet_id,
+        row=row,
+        document=found.documents.get(wallet_id),
+        lines=found.lines.get(wallet_id, []),
+        stream=found.streams.get(wallet_id) if settled is not None else None,
+        settled=settled if settled is not None else 2**63,
+        newest=found.versions.get(wallet_id, -1),
+    )

@@ -1,0 +1,70 @@
+"""The clients of the three stores, opened together; what fails because a server is away is `Unavailable`.
+
+Nothing is tried again here: whoever compares is told at once which store is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from elasticsearch import AsyncElasticsearch
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.audit.streams import Streams
+from worker.database import create_engine
+from worker.errors import from_postgres
+from worker.projection.elastic import connect_elasticsearch
+from worker.projection.follow import EventLog
+from worker.projection.index import STATEMENT, WALLETS, Projection
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a comparison reads: Postgres, KurrentDB as one log and by stream, Elasticsearch and its two aliases."""
+
+    engine: AsyncEngine
+    log: EventLog
+    streams: Streams
+    search: AsyncElasticsearch
+    wallets: Projection = WALLETS
+    statement: Projection = STATEMENT
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Open the clients and close them afterwards; `Unavailable` where KurrentDB does not answer."""
+    uri = settings.kurrentdb_uri.get_secret_value()
+    async with (
+        open_postgres(settings) as engine,
+        EventLog.connect(uri) as log,
+        Streams.connect(uri) as streams,
+        connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as search,
+    ):
+        yield Stores(engine, log, streams, search)
+
+
+@asynccontextmanager
+async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine that is disposed of afterwards."""
+    engine = create_engine(settings)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def postgres_errors() -> Iterator[None]:
+    """Raise the driver's errors as ours where it is known what they mean."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
+        meaning = from_postgres(error)
+        if meaning is None:
+            raise
+        raise type(meaning)(f"Postgres: {meaning}") from error

@@ -1,0 +1,82 @@
+"""KurrentDB's streams of single wallets, for a close look: a stretch of revisions, or the last event."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
+
+import esdbclient
+import grpc
+from esdbclient import AsyncEventStoreDBClient
+from esdbclient.exceptions import EventStoreDBClientException, NotFound, StreamIsDeleted
+
+from worker.contracts.events import stream_name
+from worker.errors import Unavailable
+from worker.projection.document import RecordedEvent
+
+READ_TIMEOUT_S = 30.0
+
+
+class Streams:
+    """The wallets' streams of one KurrentDB; `connect` makes it. Several reads may run at once."""
+
+    def __init__(self, client: AsyncEventStoreDBClient) -> None:
+        self._client = client
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, uri: str) -> AsyncIterator[Self]:
+        """Connect to the node that `uri` names; `Unavailable` if it does not answer."""
+        client = AsyncEventStoreDBClient(uri)
+        try:
+            with _kurrentdb_errors():
+                await client.connect()
+            yield cls(client)
+        finally:
+            await client.close()
+
+    async def read(self, wallet_id: str, first: int, limit: int) -> list[RecordedEvent]:
+        """At most `limit` events from the revision `first` on; none where there is no such stream (any more)."""
+        return await self._read(wallet_id, first, limit)
+
+    async def last(self, wallet_id: str) -> RecordedEvent | None:
+        """The newest event of a wallet."""
+        events = await self._read(wallet_id, None, 1)
+        return events[0] if events else None
+
+    async def _read(self, wallet_id: str, first: int | None, limit: int) -> list[RecordedEvent]:
+        """From `first` on, or backwards from the end where it is None."""
+        with _kurrentdb_errors():
+            try:
+                events = await self._client.get_stream(
+                    stream_name(wallet_id),
+                    stream_position=first,
+                    backwards=first is None,
+                    limit=limit,
+                    timeout=READ_TIMEOUT_S,
+                )
+            except (NotFound, StreamIsDeleted):
+                return []
+        return [_recorded(event) for event in events]
+
+
+def _recorded(event: esdbclient.RecordedEvent) -> RecordedEvent:
+    return RecordedEvent(
+        str(event.id),
+        event.type,
+        event.stream_name,
+        event.stream_position,
+        event.commit_position or 0,
+        event.data,
+        event.metadata,
+    )
+
+
+@contextmanager
+def _kurrentdb_errors() -> Iterator[None]:
+    try:
+        yield
+    except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
+        reason = error.details() if isinstance(error, grpc.RpcError) else str(error).strip().split("\n")[0]
+        raise Unavailable(f"KurrentDB: {type(error).__name__}: {reason}") from error

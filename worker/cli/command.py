@@ -1,0 +1,136 @@
+"""`wallex command ID`: what was answered to a command, and each event that it made, in each store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+import typer
+
+from worker.audit.documents import Document
+from worker.audit.ledger_pages import Key
+from worker.audit.see_command import Attempt, CommandSight, see_command
+from worker.audit.sight import Away, Unreadable
+from worker.cli.entries import entry_as_json
+from worker.cli.output import fail, new_table, plain, print_json, print_table, show_time
+from worker.contracts.money import format_money
+from worker.contracts.times import format_time
+from worker.ledger.entry import Entry
+from worker.projection.document import RecordedEvent
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
+
+ABSENT = "none"
+
+Id = Annotated[UUID, typer.Argument(help="The command's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into `app`."""
+    app.command("command")(command)
+
+
+def command(id_: Id, as_json: AsJson = False) -> None:
+    """Show what every store knows of a command. Exit 1: none knows it."""
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    sight = asyncio.run(see_command(settings, str(id_)))
+    if as_json:
+        print_json(_as_json(str(id_), sight))
+    else:
+        _print(str(id_), sight)
+    if not sight.is_known:
+        fail(f"no store that answers knows a command {id_}", 1)
+
+
+def _print(command_id: str, sight: CommandSight) -> None:
+    for store, seen in (("Postgres", sight.attempts), ("KurrentDB", sight.events), ("Elasticsearch", sight.lines)):
+        if isinstance(seen, (Away, Unreadable)):
+            typer.echo(f"{store} is {type(seen).__name__.lower()}: {seen.reason}")
+    for attempt in sight.attempts if isinstance(sight.attempts, list) else ():
+        outcome = f"rejected: {attempt.error_code}" if attempt.error_code else "accepted"
+        typer.echo(f"{attempt.type} {command_id}, attempt {attempt.attempt}: {outcome}")
+        typer.echo(f"received {show_time(attempt.received_at)}, answered with")
+        typer.echo(attempt.reply)
+    keys = _keys(sight)
+    if keys:
+        columns = ("wallet", "version", "event", "amount", "balance", "ledger", "KurrentDB", "Elasticsearch")
+        table = new_table("events that it made", columns, ("version", "amount", "balance"))
+        for key in keys:
+            table.add_row(*plain(*_row(key, sight)))
+        print_table(table)
+
+
+def _keys(sight: CommandSight) -> list[Key]:
+    """The events that the command made, in the order that it made them, as far as any store knows."""
+    attempts = sight.attempts if isinstance(sight.attempts, list) else []
+    lines = sight.lines if isinstance(sight.lines, dict) else {}
+    return list(dict.fromkeys([*(key for attempt in attempts for key in attempt.made), *lines]))
+
+
+def _row(key: Key, sight: CommandSight) -> list[object]:
+    entry = sight.entries.get(key)
+    shown = [""] * 3
+    if entry is not None:
+        amount = format_money(entry.amount) if entry.amount is not None else ""
+        shown = [entry.event_type, amount, format_money(entry.balance)]
+    return [
+        *key,
+        *shown,
+        "?" if isinstance(sight.attempts, Away) else ABSENT if entry is None else f"event {entry.event_id}",
+        _place(sight.events, key, entry),
+        _place(sight.lines, key, entry),
+    ]
+
+
+def _place(
+    seen: dict[Key, RecordedEvent] | dict[Key, Document] | Away | Unreadable, key: Key, entry: Entry | None
+) -> str:
+    """What a store has at `key`: the ledger's event, another one, or none."""
+    if not isinstance(seen, dict):
+        return "?"
+    found = seen.get(key)
+    if found is None:
+        return ABSENT
+    return "the same" if entry is not None and found.id == entry.event_id else f"event {found.id}"
+
+
+def _as_json(command_id: str, sight: CommandSight) -> dict[str, Any]:
+    return {
+        "commandId": command_id,
+        "attempts": _or_trouble(sight.attempts, lambda found: [_attempt_as_json(one) for one in found]),
+        "entries": [entry_as_json(entry) for entry in sight.entries.values()],
+        "events": _or_trouble(sight.events, lambda found: [_event_as_json(one) for one in found.values()]),
+        "documents": _or_trouble(sight.lines, lambda found: [one.source for one in found.values()]),
+    }
+
+
+def _or_trouble(seen: Any, show: Any) -> Any:
+    if isinstance(seen, (Away, Unreadable)):
+        return {type(seen).__name__.lower(): seen.reason}
+    return show(seen)
+
+
+def _attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "type": attempt.type,
+        "status": "rejected" if attempt.error_code else "accepted",
+        "errorCode": attempt.error_code,
+        "receivedAt": format_time(attempt.received_at),
+        "reply": orjson.Fragment(attempt.reply),
+    }
+
+
+def _event_as_json(event: RecordedEvent) -> dict[str, Any]:
+    return {
+        "stream": event.stream,
+        "revision": event.revision,
+        "eventId": event.id,
+        "eventType": event.type,
+        "data": orjson.Fragment(event.data),
+        "metadata": orjson.Fragment(event.metadata or b"{}"),
+    }

@@ -1,0 +1,138 @@
+"""`wallex replies`: the reply topic as a table, oldest first, or as it grows.
+
+Streams: nothing is held but what Kafka sends at a time. Records that are no replies are passed over and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+import orjson
+import typer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from worker.cli.output import fail, print_json
+from worker.cli.reply_table import HEADING, reply_lines
+from worker.cli.reply_topic import KafkaAway, is_replayed, kafka_errors, open_consumer, partitions_of, read_reply
+from worker.contracts.replies import Reply
+from worker.settings import Settings
+
+POLL_MS = 500
+RECORDS_MAX = 500
+
+Follow = Annotated[bool, typer.Option("--follow", help="Go on with what comes, until interrupted.")]
+Status = Annotated[
+    Literal["accepted", "rejected"] | None, typer.Option("--status", help="Only these.", show_default=False)
+]
+WalletId = Annotated[str | None, typer.Option("--wallet", help="Only those that name it.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object a line, with `replayed` added.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into `app`."""
+    app.command("replies")(replies)
+
+
+def replies(follow: Follow = False, status: Status = None, wallet: WalletId = None, as_json: AsJson = False) -> None:
+    """Read REPLY_TOPIC from its beginning to its present end."""
+    settings = Settings.load()
+    try:
+        asyncio.run(_show(settings, _Filter(status, wallet), follow=follow, as_json=as_json))
+    except KafkaAway as error:
+        fail(str(error), 1)
+
+
+class _Filter:
+    """Which replies are wanted."""
+
+    def __init__(self, status: str | None, wallet_id: str | None) -> None:
+        self._status, self._wallet_id = status, wallet_id.lower() if wallet_id else None
+
+    def wants(self, reply: Reply, key: bytes | None) -> bool:
+        """Whether `reply`, under the key of its command, is one of them."""
+        if self._status is not None and reply.status != self._status:
+            return False
+        return self._wallet_id is None or self._wallet_id in _wallets(reply, key)
+
+
+def _wallets(reply: Reply, key: bytes | None) -> set[str]:
+    """The wallets that the reply is about: one that does not exist stands in the details, or is the key."""
+    named = {wallet.wallet_id for wallet in reply.wallets} | {(key or b"").decode(errors="replace")}
+    return named | ({str(reply.error.details.get("walletId"))} if reply.error else set())
+
+
+async def _show(settings: Settings, filter_: _Filter, *, follow: bool, as_json: bool) -> None:
+    foreign = 0
+    if not as_json:
+        typer.echo(HEADING)
+    async with open_consumer(settings) as consumer:
+        with kafka_errors(settings):
+            async for record in _read(consumer, settings.reply_topic, follow=follow):
+                reply = read_reply(record.value)
+                if reply is None:
+                    foreign += 1
+                elif filter_.wants(reply, record.key):
+                    _print(record, reply, as_json=as_json)
+    if foreign:
+        typer.echo(f"wallex: passed over {foreign} records of {settings.reply_topic} that are no replies", err=True)
+
+
+def _print(record: ConsumerRecord, reply: Reply, *, as_json: bool) -> None:
+    if as_json:
+        print_json(orjson.loads(record.value) | {"replayed": is_replayed(record)})
+        return
+    for line in reply_lines(reply, replayed=is_replayed(record)):
+        typer.echo(line)
+
+
+async def _read(consumer: AIOKafkaConsumer, topic: str, *, follow: bool) -> AsyncIterator[ConsumerRecord]:
+    """The topic's records up to its present end, the oldest first; with `follow` then those that come."""
+    partitions = await partitions_of(consumer, [topic])
+    if not partitions:
+        fail(f"there is no topic {topic}: `wallex worker` makes its topics when it starts", 1)
+    consumer.assign(partitions)
+    ends = await consumer.end_offsets(partitions)
+    for partition, start in (await consumer.beginning_offsets(partitions)).items():
+        consumer.seek(partition, start)
+    async for record in _merge(consumer, ends):
+        yield record
+    for partition, end in ends.items() if follow else ():
+        consumer.seek(partition, end)
+        consumer.resume(partition)
+    while follow:
+        yield await consumer.getone()
+
+
+async def _merge(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> AsyncIterator[ConsumerRecord]:
+    """What stands before `ends`, in the order of the records' times, as far as each partition keeps to it.
+
+    The next record is the oldest of the partitions' first ones, so each unfinished partition must show one. Partitions
+    that have some in hand are paused: memory holds one fetch of each.
+    """
+    waiting: dict[TopicPartition, deque[ConsumerRecord]] = {partition: deque() for partition in ends}
+    while waiting:
+        await _fill(consumer, waiting, ends)
+        oldest = min((records[0] for records in waiting.values()), key=lambda one: one.timestamp, default=None)
+        if oldest is not None:
+            waiting[TopicPartition(oldest.topic, oldest.partition)].popleft()
+            yield oldest
+
+
+async def _fill(
+    consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, deque[ConsumerRecord]], ends: dict[TopicPartition, int]
+) -> None:
+    """Fetch until each partition has a record in hand; forget those that have come to their end."""
+    while empty := [partition for partition, records in waiting.items() if not records]:
+        for partition in empty:
+            if await consumer.position(partition) >= ends[partition]:
+                del waiting[partition]
+                consumer.pause(partition)
+        missing = [partition for partition in empty if partition in waiting]
+        if not missing:
+            return
+        fetched = await consumer.getmany(*missing, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+        for partition, records in fetched.items():
+            waiting[partition].extend(record for record in records if record.offset < ends[partition])

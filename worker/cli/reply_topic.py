@@ -1,0 +1,86 @@
+"""Kafka from the command line: a consumer of reply topics that belongs to no group, and a producer for one command.
+
+Reading leaves no trace: no group, no commits. Kafka being away is `KafkaAway`, with one line that says where it was
+looked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from worker.contracts.envelope import REPLAYED
+from worker.contracts.replies import Reply
+from worker.kafka import connection_arguments
+from worker.settings import Settings
+
+REQUEST_TIMEOUT_MS = 10_000
+
+
+class KafkaAway(Exception):
+    """Kafka does not answer, or not as it should; the message is one line."""
+
+
+@contextmanager
+def kafka_errors(settings: Settings) -> Iterator[None]:
+    """Raise what aiokafka raises as `KafkaAway`; its own log lines, which say the same at length, are left out."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise KafkaAway(f"Kafka at {settings.kafka_bootstrap_servers}: {reason}") from error
+
+
+@asynccontextmanager
+async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer that waits for all replicas."""
+    producer = AIOKafkaProducer(**connection_arguments(settings), acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        with kafka_errors(settings):
+            await producer.start()
+        yield producer
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def open_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer without a group and without partitions; `assign` gives it some."""
+    consumer = AIOKafkaConsumer(
+        **connection_arguments(settings), enable_auto_commit=False, request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
+    try:
+        with kafka_errors(settings):
+            await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """The partitions of those of `topics` that exist."""
+    cluster = await consumer._client.fetch_all_metadata()
+    return [
+        TopicPartition(topic, partition)
+        for topic in dict.fromkeys(topics)
+        for partition in sorted(cluster.partitions_for_topic(topic) or ())
+    ]
+
+
+def read_reply(value: bytes | None) -> Reply | None:
+    """The reply in a record; None where it holds something else."""
+    try:
+        return Reply.model_validate_json(value or b"")
+    except ValidationError:
+        return None
+
+
+def is_replayed(record: ConsumerRecord) -> bool:
+    """Whether the reply belongs to a command that had run before."""
+    return (REPLAYED, b"true") in record.headers

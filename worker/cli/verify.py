@@ -1,0 +1,103 @@
+"""`wallex verify`: compare Postgres, KurrentDB and Elasticsearch, and say what differs, wallet by wallet.
+
+Changes nothing, and may run while workers do. On a terminal a bar shows how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from worker.audit.report import Difference, Report
+from worker.audit.stores import open_stores
+from worker.audit.verify import Progress, verify
+from worker.cli.output import fail, new_table, plain, print_json, print_table
+from worker.errors import WallexError
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
+
+AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into `app`."""
+    app.command("verify")(verify_stores)
+
+
+def verify_stores(as_json: AsJson = False) -> None:
+    """Compare all stores. Exit 1: something differs and still does after 10 s, or a store is away."""
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    try:
+        with _bars() as progress:
+            report = asyncio.run(_verify(settings, progress))
+    except WallexError as error:
+        fail(f"cannot compare: {error}", 1)
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        _print(report)
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+async def _verify(settings: Settings, progress: Progress) -> Report:
+    async with open_stores(settings) as stores:
+        return await verify(stores, progress)
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar for each stage, on stderr and only where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(stage: str, done: int, of: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage)
+            bars.update(tasks[stage], completed=done, total=max(done, of))
+
+        yield progress
+
+
+def _print(report: Report) -> None:
+    compared = f"{report.wallets:,} wallets, {report.events:,} events, {report.documents:,} documents"
+    for wallet_id, differences in groupby(report.differences, key=lambda one: one.wallet_id):
+        table = new_table(f"wallet {wallet_id}" if wallet_id else "all wallets", ("store", "what", "expected", "found"))
+        for one in differences:
+            table.add_row(*plain(one.store, one.what, one.expected, one.found))
+        print_table(table)
+    wallets = len({one.wallet_id for one in report.differences if one.wallet_id})
+    outcome = "all stores agree" if report.is_clean else f"{len(report.differences)} differences in {wallets} wallets"
+    typer.echo(f"{outcome} ({compared}, {report.seconds:.1f} s)")
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "clean": report.is_clean,
+        "wallets": report.wallets,
+        "events": report.events,
+        "documents": report.documents,
+        "seconds": round(report.seconds, 3),
+        "differences": [_difference_as_json(one) for one in report.differences],
+    }
+
+
+def _difference_as_json(one: Difference) -> dict[str, Any]:
+    return {
+        "walletId": one.wallet_id,
+        "store": one.store,
+        "what": one.what,
+        "expected": one.expected,
+        "found": one.found,
+    }
