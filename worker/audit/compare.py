@@ -8,20 +8,20 @@ may lack what is newer than `settled`, but what it has must be right, at whateve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
 from worker.audit.documents import Document
+from worker.audit.entry_fact import fact_of
 from worker.audit.ledger_pages import Key
 from worker.audit.report import NONE, Difference, Store, show
 from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType
-from worker.contracts.money import ZERO
 from worker.contracts.status import WalletStatus
 from worker.domain.evolve import evolve
-from worker.domain.facts import Fact, WalletCreated, WalletCredited, WalletDebited
-from worker.domain.wallet import NO_METADATA, Wallet
+from worker.domain.facts import Fact
+from worker.domain.wallet import Wallet
 from worker.ledger.entry import Constants, Entry, NewEvent, new_event
 from worker.projection.document import Event, RecordedEvent, statement_document, statement_key, wallet_document
 
@@ -106,8 +106,7 @@ def _fold(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Wall
             differences.append(_in_ledger(entry, name, expected, found))
     if entry.occurred_at < after.updated_at:
         differences.append(_in_ledger(entry, "occurred_at not before", after.updated_at, entry.occurred_at))
-    given = replace(
-        after,
+    given = after._replace(
         version=entry.version,
         status=WalletStatus(entry.status),
         balance=entry.balance,
@@ -118,13 +117,10 @@ def _fold(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Wall
 
 
 def _fact(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> Fact:
-    amount, counterparty = entry.amount or ZERO, entry.counterparty_wallet_id
-    if wallet is None or entry.event_type == EventType.WALLET_CREATED:
-        owner_id, currency = (row.owner_id, row.currency) if row else ("", "")
-        return WalletCreated(entry.wallet_id, owner_id, currency, amount, entry.wallet_metadata or NO_METADATA)
-    if entry.event_type == EventType.WALLET_DEBITED:
-        return WalletDebited(entry.wallet_id, amount, counterparty)
-    return WalletCredited(entry.wallet_id, amount, counterparty)
+    owner_id, currency = (row.owner_id, row.currency) if row else ("", "")
+    # A ledger that does not begin with a creation is a difference, which the version tells: it is folded all the same.
+    first = entry if wallet is not None else entry._replace(event_type=EventType.WALLET_CREATED)
+    return fact_of(first, owner_id, currency)
 
 
 def _in_ledger(entry: Entry, what: str, expected: object, found: object) -> Difference:

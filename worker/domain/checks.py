@@ -54,9 +54,16 @@ def ended(hold: Hold) -> Rejected | None:
     return None if hold.status is HoldStatus.ACTIVE else no.hold_not_active(hold)
 
 
-def expired(expires_at: datetime | None, hold_id: str, now: datetime) -> Rejected | None:
-    """The time of the hold is over. At that very instant it is not."""
-    return no.hold_expired(hold_id, expires_at, now) if expires_at is not None and now > expires_at else None
+def spent(hold: Hold, now: datetime) -> Rejected | None:
+    """The hold reserves nothing any more; one that expired is told from "any other ended hold" (contract)."""
+    if hold.status is HoldStatus.EXPIRED:
+        return no.hold_expired(hold.wallet_id, hold.id, hold.expires_at, now)
+    return ended(hold)
+
+
+def over(expires_at: datetime | None, now: datetime) -> bool:
+    """Whether the time of a hold is over. At that very instant it is not."""
+    return expires_at is not None and now > expires_at
 
 
 def not_due(hold: Hold, now: datetime) -> Rejected | None:

@@ -68,7 +68,7 @@ def decide_part(part: Part, book: Book, now: datetime) -> Decision:
         case CaptureHoldPart():
             return capture_hold(part, book, now)
         case ReleaseHoldPart():
-            return release_hold(part, book)
+            return release_hold(part, book, now)
         case ExpireHoldPart():
             return expire_hold(part, book, now)
         case CreateWalletPart():

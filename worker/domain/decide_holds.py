@@ -7,18 +7,18 @@ from datetime import datetime
 import orjson
 
 from worker.contracts.commands import CaptureHoldPart, ExpireHoldPart, PlaceHoldPart, ReleaseHoldPart
-from worker.contracts.status import HoldStatus
 from worker.domain import rejections as no
 from worker.domain.checks import (
     at_other_version,
     closed,
     ended,
-    expired,
     not_active,
     not_due,
     other_currency,
+    over,
     over_the_limit,
     short,
+    spent,
 )
 from worker.domain.decide_money import Decision
 from worker.domain.facts import HoldCaptured, HoldExpired, HoldPlaced, HoldReleased, WalletCredited
@@ -35,8 +35,8 @@ def place_hold(part: PlaceHoldPart, book: Book, now: datetime) -> Decision:
     return (
         at_other_version(part, wallet)
         or not_active(wallet)
-        or (no.hold_already_exists(part.hold_id) if part.hold_id in book.holds else None)
-        or expired(part.expires_at, part.hold_id, now)
+        or (no.hold_already_exists(wallet.id, part.hold_id) if part.hold_id in book.holds else None)
+        or (no.hold_expired(wallet.id, part.hold_id, part.expires_at, now) if over(part.expires_at, now) else None)
         or short(wallet, part.amount)
         or (
             HoldPlaced(wallet.id, part.hold_id, part.amount, part.hold_type, part.reference, metadata, part.expires_at),
@@ -44,7 +44,7 @@ def place_hold(part: PlaceHoldPart, book: Book, now: datetime) -> Decision:
     )
 
 
-def release_hold(part: ReleaseHoldPart, book: Book) -> Decision:
+def release_hold(part: ReleaseHoldPart, book: Book, now: datetime) -> Decision:
     """Give an active hold free, its time over or not; a suspended wallet does so too."""
     wallet = book.wallets.get(part.wallet_id)
     if wallet is None:
@@ -55,7 +55,7 @@ def release_hold(part: ReleaseHoldPart, book: Book) -> Decision:
     hold = _hold_of(wallet, part.hold_id, book)
     if isinstance(hold, Rejected):
         return hold
-    return _over(hold, now=None) or (HoldReleased(wallet.id, hold.id, hold.amount),)
+    return spent(hold, now) or (HoldReleased(wallet.id, hold.id, hold.amount),)
 
 
 def capture_hold(part: CaptureHoldPart, book: Book, now: datetime) -> Decision:
@@ -97,7 +97,8 @@ def expire_hold(part: ExpireHoldPart, book: Book, now: datetime) -> Decision:
 def _capture(part: CaptureHoldPart, hold: Hold, target: Wallet | None, now: datetime) -> Decision:
     amount = hold.amount if part.amount is None else part.amount
     refused = (
-        _over(hold, now)
+        spent(hold, now)
+        or (no.hold_expired(hold.wallet_id, hold.id, hold.expires_at, now) if over(hold.expires_at, now) else None)
         or (no.capture_exceeds_hold(hold, amount) if amount > hold.amount else None)
         or (over_the_limit(target, amount) if target is not None else None)
     )
@@ -113,10 +114,3 @@ def _hold_of(wallet: Wallet, hold_id: str, book: Book) -> Hold | Rejected:
     """The hold, if it is this wallet's: a hold of another wallet is not found (contract, "Commands")."""
     hold = book.holds.get(hold_id)
     return no.hold_not_found(wallet.id, hold_id) if hold is None or hold.wallet_id != wallet.id else hold
-
-
-def _over(hold: Hold, now: datetime | None) -> Rejected | None:
-    """Why a hold can no longer be captured, or released (`now` None: after its time it still can)."""
-    if hold.status is HoldStatus.EXPIRED:
-        return no.hold_expired(hold.id, hold.expires_at, now or hold.updated_at)
-    return ended(hold) or (expired(hold.expires_at, hold.id, now) if now is not None else None)

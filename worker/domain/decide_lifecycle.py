@@ -55,7 +55,8 @@ def update_metadata(part: UpdateMetadataPart, book: Book) -> Decision:
     if refused is not None:
         return refused
     merged = {**orjson.loads(wallet.metadata), **part.metadata}
-    text = orjson.dumps({key: value for key, value in merged.items() if value is not None})
+    removed = {key for key, value in part.metadata.items() if value is None}
+    text = orjson.dumps({key: value for key, value in merged.items() if key not in removed})
     if len(text) > METADATA_BYTES_MAX:
         return no.metadata_too_large(wallet, len(text), METADATA_BYTES_MAX)
     return (WalletMetadataUpdated(wallet.id, text.decode()),)

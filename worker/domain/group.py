@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.contracts.commands import Atomic, Part
+from worker.contracts.commands import Atomic, CreateWalletPart, Part
 from worker.domain.decide import decide_part, hold_ids, too_late, wallet_ids
 from worker.domain.evolve import evolve, evolve_hold
 from worker.domain.facts import Fact, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
@@ -15,7 +16,10 @@ from worker.domain.wallet import Book, Hold, Wallet
 
 @dataclass(frozen=True, slots=True)
 class PartOutcome:
-    """What became of a part: its facts and its hold, or its rejection. A part that was not run has neither."""
+    """What became of a part: its facts, or its rejection, and the hold that it names, as it stands after the group.
+
+    A part that was not run has none of these. `part` has the group's reference and metadata where it had none.
+    """
 
     part: Part
     facts: tuple[Fact, ...] = ()
@@ -34,25 +38,38 @@ class Group:
 
 def decide_group(command: Atomic, book: Book, now: datetime) -> Group:
     """Decide all parts of `command` on `book`, which stays as it is; the first refusal refuses all."""
+    parts = [_in_group(part, command) for part in command.commands]
     late = too_late(command, now)
     if late is not None:
-        return Group(tuple(PartOutcome(part, ran=False) for part in command.commands), late)
+        return Group(tuple(PartOutcome(part, ran=False) for part in parts), late)
     wallets = {id_: book.wallets[id_] for id_ in wallet_ids(command) if id_ in book.wallets}
     holds = {id_: book.holds[id_] for id_ in hold_ids(command) if id_ in book.holds}
-    outcomes: list[PartOutcome] = []
-    rejected: Rejected | None = None
-    for index, part in enumerate(command.commands):
-        if rejected is not None:
-            outcomes.append(PartOutcome(part, ran=False))
-            continue
+    outcomes = []
+    for index, part in enumerate(parts):
         decision = decide_part(part, Book(wallets, holds), now)
         if isinstance(decision, Rejected):
-            rejected = in_part(decision, index)
-            outcomes.append(PartOutcome(part, hold=hold_named(part, Book(wallets, holds)), rejected=decision))
-            continue
+            return _refuse(parts, index, decision, book)
         fold(decision, wallets, holds, now)
         outcomes.append(PartOutcome(part, decision, hold_named(part, Book(wallets, holds))))
-    return Group(tuple(outcomes), rejected)
+    return Group(tuple(outcomes), None)
+
+
+def _refuse(parts: Sequence[Part], index: int, rejected: Rejected, book: Book) -> Group:
+    """Part number `index` refuses, so nothing happens: the holds that were asked about are as they were."""
+    accepted = (PartOutcome(part, hold=hold_named(part, book)) for part in parts[:index])
+    refused = PartOutcome(parts[index], hold=hold_named(parts[index], book), rejected=rejected)
+    not_run = (PartOutcome(part, ran=False) for part in parts[index + 1 :])
+    return Group((*accepted, refused, *not_run), in_part(rejected, index))
+
+
+def _in_group(part: Part, command: Atomic) -> Part:
+    """`part`, with the group's reference and metadata where it has none; what is the wallet's metadata stays so."""
+    given: dict[str, object] = {}
+    if part.reference is None and command.reference is not None:
+        given["reference"] = command.reference
+    if part.metadata is None and command.metadata is not None and not isinstance(part, CreateWalletPart):
+        given["metadata"] = command.metadata
+    return part.model_copy(update=given) if given else part
 
 
 def fold(facts: tuple[Fact, ...], wallets: dict[str, Wallet], holds: dict[str, Hold], now: datetime) -> None:

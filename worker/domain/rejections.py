@@ -39,8 +39,8 @@ def command_expired(not_after: datetime, now: datetime) -> Rejected:
 
 
 def same_wallet(wallet_id: str) -> Rejected:
-    """A transfer from a wallet to itself."""
-    return Rejected(ErrorCode.SAME_WALLET, "A transfer needs two different wallets.", {"walletId": wallet_id})
+    """A transfer or a capture from a wallet to itself."""
+    return Rejected(ErrorCode.SAME_WALLET, "Money moves between two different wallets.", {"walletId": wallet_id})
 
 
 def wallet_not_found(wallet_id: str) -> Rejected:
@@ -116,10 +116,10 @@ def hold_not_found(wallet_id: str, hold_id: str) -> Rejected:
     return Rejected(ErrorCode.HOLD_NOT_FOUND, "The wallet has no such hold.", details)
 
 
-def hold_already_exists(hold_id: str) -> Rejected:
-    """The hold id was used before, in this wallet or another."""
+def hold_already_exists(wallet_id: str, hold_id: str) -> Rejected:
+    """The hold id was used before, in this wallet or another: which one is not told."""
     message = "This holdId was used before. A new hold needs an id of its own."
-    return Rejected(ErrorCode.HOLD_ALREADY_EXISTS, message, {"holdId": hold_id})
+    return Rejected(ErrorCode.HOLD_ALREADY_EXISTS, message, {"walletId": wallet_id, "holdId": hold_id})
 
 
 def hold_not_active(hold: Hold) -> Rejected:
@@ -128,9 +128,9 @@ def hold_not_active(hold: Hold) -> Rejected:
     return Rejected(ErrorCode.HOLD_NOT_ACTIVE, f"The hold is {hold.status.lower()}.", details)
 
 
-def hold_expired(hold_id: str, expires_at: datetime | None, now: datetime) -> Rejected:
+def hold_expired(wallet_id: str, hold_id: str, expires_at: datetime | None, now: datetime) -> Rejected:
     """The time of the hold is over."""
-    details = {"holdId": hold_id, "now": format_time(now)}
+    details = {"walletId": wallet_id, "holdId": hold_id, "now": format_time(now)}
     if expires_at is not None:
         details["expiresAt"] = format_time(expires_at)
     return Rejected(ErrorCode.HOLD_EXPIRED, "The time of the hold is over.", details)

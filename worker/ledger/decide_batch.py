@@ -176,7 +176,8 @@ def _run_group(received: Received, command: Atomic, decided: Decided, now_text: 
 
 
 def _happen(received: Received, steps: Sequence[Step], decided: Decided) -> list[Happened]:
-    cause = Cause(received.command.command_id, received.envelope, isinstance(received.command, Atomic))
+    command = received.command
+    cause = Cause(command.command_id, received.envelope, command if isinstance(command, Atomic) else None)
     for _, fact in steps:
         if isinstance(fact, HoldPlaced):
             decided.placed[fact.hold_id] = received.envelope

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from worker.contracts.commands import Part
+from worker.contracts.commands import Atomic, Part
 from worker.contracts.envelope import Envelope
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
@@ -36,11 +36,11 @@ Step = tuple[Part, Fact]
 
 
 class Cause(NamedTuple):
-    """What made it happen: a command, the headers that it came with, and whether it is a group."""
+    """What made it happen: a command, the headers that it came with, and the group, if it is one."""
 
     command_id: str
     envelope: Envelope
-    is_group: bool
+    group: Atomic | None
 
 
 def happen(
@@ -76,11 +76,11 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
         wallet_metadata=_wallet_metadata(fact),
         counterparty_wallet_id=counterparty,
         transfer_id=cause.command_id if counterparty is not None else None,
-        group_id=cause.command_id if cause.is_group else None,
+        group_id=cause.command_id if cause.group is not None else None,
         hold=None if hold is None else _hold_text(hold),
         reason=fact.reason if isinstance(fact, WalletSuspended | WalletReactivated) else None,
         reference=part.reference,
-        metadata=_metadata(part, fact),
+        metadata=_metadata(part, fact, cause.group),
         correlation_id=cause.envelope.correlation_text,
         traceparent=cause.envelope.traceparent,
         occurred_at=wallet.updated_at,
@@ -100,11 +100,12 @@ def _counterparty(fact: Fact) -> str | None:
     return fact.counterparty_wallet_id if isinstance(fact, WalletDebited | WalletCredited | HoldCaptured) else None
 
 
-def _metadata(part: Part, fact: Fact) -> str | None:
-    """The event's metadata; on `CreateWallet` and `UpdateMetadata` it is the wallet's (contract, "Commands")."""
-    if part.metadata is None or isinstance(fact, WalletCreated | WalletMetadataUpdated):
-        return None
-    return orjson.dumps(part.metadata).decode()
+def _metadata(part: Part, fact: Fact, group: Atomic | None) -> str | None:
+    """The event's metadata. That of `CreateWallet` and `UpdateMetadata` is the wallet's, a group's never is."""
+    given = part.metadata
+    if isinstance(fact, WalletCreated | WalletMetadataUpdated):
+        given = None if group is None else group.metadata
+    return None if given is None else orjson.dumps(given).decode()
 
 
 def _wallet_metadata(fact: Fact) -> str | None:
