@@ -35,7 +35,7 @@ def describe_machine() -> dict[str, object]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "load_average_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},

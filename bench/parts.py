@@ -15,6 +15,7 @@ from bench.scene import Run, Scene
 CONTENDED_WALLETS = 100
 """So few that any two batches of 500 transfers share nearly all of them."""
 APPEND_DELAY_MAX_MS = 50.0
+SETTLING_COMMANDS = 5_000
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ async def measure_contention(scene: Scene, count: int, runs: int) -> list[Measur
     delayed_what = f"the same, appends delayed by 0 to {APPEND_DELAY_MAX_MS:.0f} ms"
     plain, delayed = [], []
     async with scene.another_worker():
+        # Whoever takes over partitions begins with small batches.
+        await scene.run(transfers(SETTLING_COMMANDS, wallets, scene.chance))
         for number in range(runs):
             scene.say(f"{what}: run {number + 1} of {runs}")
             plain.append(await scene.run(transfers(count, wallets, scene.chance)))

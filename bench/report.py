@@ -104,7 +104,7 @@ def _cells(parts: Sequence[Measured]) -> list[list[str]]:
         ["", *(measured.what for measured in parts)],
         ["commands/s, median", *(f"{measured.rate:,.0f}" for measured in parts)],
         ["lowest to highest", *(f"{min(each):,.0f} to {max(each):,.0f}" for each in rates)],
-        ["last reply to all in Elasticsearch, s", *(f"{measured.catch_up_seconds:.1f}" for measured in parts)],
-        *([f"CPU µs a command: {name}", *(f"{each[name]:.0f}" for each in cpu)] for name in cpu[0]),
-        ["CPU µs a command: all", *(f"{sum(each.values()):.0f}" for each in cpu)],
+        ["Elasticsearch behind, s", *(f"{measured.catch_up_seconds:.1f}" for measured in parts)],
+        *([f"CPU µs: {name}", *(f"{each[name]:.0f}" for each in cpu)] for name in cpu[0]),
+        ["CPU µs: all", *(f"{sum(each.values()):.0f}" for each in cpu)],
     ]

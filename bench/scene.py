@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cpu import Pids, cpu_seconds, used
-from bench.load import Command, Load, open_load, openings, transfers
+from bench.load import Command, Load, LoadError, open_load, openings, transfers
 from devstack.ports import free_port
 from devstack.server import HOST
 from devstack.stack import Stack
@@ -76,7 +76,11 @@ class Scene:
     async def run(self, commands: Sequence[Command]) -> Run:
         """Send `commands`, wait for the replies and then for the projector, and account for it all."""
         before = cpu_seconds(self._pids())
-        timing = await self.load.run(commands)
+        try:
+            timing = await self.load.run(commands)
+        except LoadError:
+            self._check()
+            raise
         replied = time.perf_counter()
         self.events += sum(command.events for command in commands)
         await self._wait_for_projector()
@@ -104,12 +108,19 @@ class Scene:
         lost = [label for label, pids in servers.items() if None in pids]
         if lost:
             raise SceneError(f"no longer running: {', '.join(lost)}; see the logs in {self.stack.folder}")
+        self._check()
         workers = tuple(worker.pid for worker in self.workers)
         return {"worker": workers, "projector": (self.projector.pid,), **servers}
+
+    def _check(self) -> None:
+        """Raise where a process of ours has ended."""
+        for process in (*self.workers, self.projector):
+            process.check()
 
     async def _wait_for_projector(self) -> None:
         deadline = time.monotonic() + CATCH_UP_S
         while await asyncio.to_thread(self.projector.metric, EVENTS_METRIC) < self.events:
+            self._check()
             if time.monotonic() > deadline:
                 raise SceneError(f"the projector is not there after {CATCH_UP_S:.0f} s; see {self.projector.log}")
             await asyncio.sleep(CATCH_UP_POLL_S)

@@ -26,7 +26,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 COMMANDS = 30_000
 RUNS = 3
 
-console = Console()
+PIPE_WIDTH = 130
+
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=PIPE_WIDTH)
 progress = Console(stderr=True)
 
 
@@ -59,7 +63,7 @@ async def _measure(parts: list[str], commands: int, runs: int) -> Report:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help=f"some of: {', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", choices=PARTS, help=f"some of {', '.join(PARTS)} (all)")
     parser.add_argument("--commands", type=int, default=COMMANDS, help=f"commands a run ({COMMANDS})")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs of each part ({RUNS})")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")

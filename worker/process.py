@@ -8,6 +8,7 @@ its group. Whatever makes it impossible to go on ends in `stop`: the process the
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -41,6 +42,8 @@ EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h: the process could not go on, and said why."""
 DRAIN_TIMEOUT_S = 30.0
 STOP_DEADLINE_S = 60.0
+GARBAGE_OBJECTS = 20_000
+"""So many new objects before the collector looks for cycles among them."""
 
 log = structlog.get_logger(__name__)
 
@@ -155,6 +158,7 @@ class Process:
         self._run_forever("pipeline", self.pipeline.run())
         self._run_forever("parking", self.intake.run_parked())
         self._run_forever("watch", self._watched.watch())
+        _tune_garbage_collection()
         log.info("worker_started", topics=settings.command_topics, group=settings.kafka_group_id)
 
     async def _prepare_database(self) -> None:
@@ -195,6 +199,16 @@ class Process:
 
         task.add_done_callback(ended)
         self._resources.callback(task.cancel)
+
+
+def _tune_garbage_collection() -> None:
+    """Keep the collector off what lives for ever, and from running several times a batch.
+
+    A batch makes tens of thousands of objects, nearly all of which reference counting frees.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def _rules(settings: Settings) -> Rules:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from devstack.stack import Stack
 
 PROJECT = Path(__file__).parents[2]
@@ -17,6 +19,7 @@ def _perform(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.timeout(240)  # it starts five servers of its own
 def test_the_demo_ends_well_and_stops_what_it_started(tmp_path):
     """Exit code 0: every record got its one right reply and all stores agree; afterwards no server runs."""
     done = _perform(tmp_path / "stack", "--seed", "7")

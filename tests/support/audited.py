@@ -1,4 +1,4 @@
-"""Three stores of a test's own that agree: commands run in Postgres, appended to KurrentDB, followed into Elasticsearch.
+"""Three stores of a test's own that agree: commands run, appended to KurrentDB, followed into Elasticsearch.
 
 Every step is the worker's and the projector's own code, called directly: what is compared is what they write.
 """
@@ -12,11 +12,12 @@ from uuid import uuid4
 
 from tests.support.commands import Command
 from tests.support.postgres import migrated_database
-from tests.support.projection import StandIn, under_other_aliases
+from tests.support.projection import StandIn, as_recorded, under_other_aliases
 from tests.support.received import received
 from worker.audit.stores import Stores, open_postgres
 from worker.audit.streams import Streams
 from worker.ledger.batch import run_batch
+from worker.ledger.entry import NewEvent
 from worker.outbox.event_store import EventStore
 from worker.outbox.run import runs_of
 from worker.projection.bulk import make_operations, write_documents
@@ -26,8 +27,6 @@ from worker.projection.follow import EventLog
 from worker.projection.index import Index, open_index
 from worker.settings import Settings
 
-LOCAL_URI_OPTIONS = "?Tls=false"
-
 
 class Audited:
     """The stores, and the ways into each of them."""
@@ -35,24 +34,24 @@ class Audited:
     def __init__(self, stores: Stores, store: EventStore, indices: Sequence[Index], standin: StandIn) -> None:
         self.stores, self._store, self._indices, self.standin = stores, store, indices, standin
 
-    async def run(self, commands: Sequence[Command]) -> list[Event]:
+    async def run(self, *commands: Command) -> list[NewEvent]:
         """Run `commands`, in all stores; return their events."""
-        events = await self.run_in_postgres(commands)
+        events = await self.run_in_postgres(*commands)
         await self.append(events)
         await self.project(events)
-        return [_as_event(event) for event in events]
+        return events
 
-    async def run_in_postgres(self, commands: Sequence[Command]) -> list:
+    async def run_in_postgres(self, *commands: Command) -> list[NewEvent]:
         """Run `commands` as one batch, and go no further; return the events to append."""
         outcomes = await run_batch(self.stores.engine, [received(command) for command in commands])
         return [event for outcome in outcomes for event in outcome.events]
 
-    async def append(self, events: Sequence) -> None:
+    async def append(self, events: Sequence[NewEvent]) -> None:
         """Append events to their streams."""
         appended = await self._store.append(runs_of(events))
         assert not appended.unwritten
 
-    async def project(self, events: Sequence) -> None:
+    async def project(self, events: Sequence[NewEvent]) -> None:
         """Write the documents of events."""
         operations = make_operations(self._indices, [_as_event(event) for event in events])
         await write_documents(self.stores.search, operations)
@@ -64,9 +63,7 @@ class Audited:
             await raw.execute(statement, *arguments)
 
 
-def _as_event(event) -> Event:
-    from tests.support.projection import as_recorded
-
+def _as_event(event: NewEvent) -> Event:
     return read_event(as_recorded([event])[0])
 
 

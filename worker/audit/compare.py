@@ -14,18 +14,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.audit.documents import Document
-from worker.audit.entry_fact import fact_of
+from worker.audit.fold import compare_row, fold
 from worker.audit.ledger_pages import Key
 from worker.audit.report import NONE, Difference, Store, show
-from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType
-from worker.contracts.status import WalletStatus
-from worker.domain.evolve import evolve
-from worker.domain.facts import Fact
+from worker.contracts.events import CAUSATION_ID, CORRELATION_ID
 from worker.domain.wallet import Wallet
 from worker.ledger.entry import Constants, Entry, NewEvent, new_event
 from worker.projection.document import Event, RecordedEvent, statement_document, statement_key, wallet_document
 
-_FOLDED = ("status", "balance", "held_balance", "version", "metadata", "created_at", "updated_at")
 _OURS = frozenset({CAUSATION_ID, CORRELATION_ID})
 _MISSING = object()
 
@@ -70,13 +66,13 @@ def compare(part: Part, before: Wallet | None) -> Compared:
     wallet, events = before, []
     differences = list(_unlisted(part))
     for entry in part.entries:
-        wallet, wrong = _fold(wallet, entry, part.row)
+        wallet, wrong = fold(wallet, entry, part.row)
         differences += wrong
         if part.row is not None:
             constants = Constants(part.row.owner_id, part.row.currency, wallet.created_at, wallet.metadata)
             events.append(new_event(entry, constants))
     if part.is_last:
-        differences += _compare_row(part, wallet)
+        differences += compare_row(part.wallet_id, part.row, wallet)
     if part.row is not None or not part.entries:
         differences += _compare_stream(part, events, wallet)
         differences += _compare_document(part, events, wallet)
@@ -90,53 +86,6 @@ def _unlisted(part: Part) -> Iterator[Difference]:
         if (entry.wallet_id, entry.version) in part.unlisted:
             found = f"a row of commands that does not list it, or none, for {entry.command_id}"
             yield Difference(part.wallet_id, Store.POSTGRES, f"ledger {entry.version}", "listed by its command", found)
-
-
-def _fold(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Wallet, list[Difference]]:
-    """The wallet after `entry`, and where the entry says otherwise; what it says is then taken as given."""
-    expected_version = -1 if wallet is None else wallet.version
-    differences = []
-    if entry.version != expected_version + 1:
-        differences.append(_in_ledger(entry, "follows version", expected_version, entry.version - 1))
-    after = evolve(wallet, _fact(wallet, entry, row), entry.occurred_at)
-    said = {"status": entry.status, "balance": entry.balance, "held_balance": entry.held_balance}
-    for name, found in said.items():
-        expected = getattr(after, name)
-        if found != expected:
-            differences.append(_in_ledger(entry, name, expected, found))
-    if entry.occurred_at < after.updated_at:
-        differences.append(_in_ledger(entry, "occurred_at not before", after.updated_at, entry.occurred_at))
-    given = after._replace(
-        version=entry.version,
-        status=WalletStatus(entry.status),
-        balance=entry.balance,
-        held_balance=entry.held_balance,
-        metadata=entry.wallet_metadata or after.metadata,
-    )
-    return given, differences
-
-
-def _fact(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> Fact:
-    owner_id, currency = (row.owner_id, row.currency) if row else ("", "")
-    # A ledger that does not begin with a creation is a difference, which the version tells: it is folded all the same.
-    first = entry if wallet is not None else entry._replace(event_type=EventType.WALLET_CREATED)
-    return fact_of(first, owner_id, currency)
-
-
-def _in_ledger(entry: Entry, what: str, expected: object, found: object) -> Difference:
-    return Difference(entry.wallet_id, Store.POSTGRES, f"ledger {entry.version} {what}", show(expected), show(found))
-
-
-def _compare_row(part: Part, wallet: Wallet | None) -> Iterator[Difference]:
-    if part.row is None or wallet is None:
-        if part.row is not wallet:
-            expected, found = (f"version {one.version}" if one else NONE for one in (wallet, part.row))
-            yield Difference(part.wallet_id, Store.POSTGRES, "wallets row (by the ledger)", expected, found)
-        return
-    for name in _FOLDED:
-        expected, found = getattr(wallet, name), getattr(part.row, name)
-        if expected != found:
-            yield Difference(part.wallet_id, Store.POSTGRES, f"wallets row {name}", show(expected), show(found))
 
 
 def _compare_stream(part: Part, events: Sequence[NewEvent], wallet: Wallet | None) -> Iterator[Difference]:

@@ -30,8 +30,22 @@ from worker.domain.wallet import NO_METADATA
 from worker.ledger.entry import Entry
 
 
+class UnreadableEntry(ValueError):
+    """An entry that nobody here can have written; the message says why."""
+
+
 def fact_of(entry: Entry, owner_id: str, currency: str) -> Fact:
-    """The fact that `entry` is. What a creation says of the wallet's owner and currency, the ledger does not keep."""
+    """The fact that `entry` is. What a creation says of the wallet's owner and currency, the ledger does not keep.
+
+    `UnreadableEntry`: its type is none of ours, or its hold is not a hold.
+    """
+    try:
+        return _fact(entry, owner_id, currency)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        raise UnreadableEntry(repr(error)) from error
+
+
+def _fact(entry: Entry, owner_id: str, currency: str) -> Fact:
     amount, wallet_id = entry.amount or ZERO, entry.wallet_id
     match EventType(entry.event_type):
         case EventType.WALLET_CREATED:

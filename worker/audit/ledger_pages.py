@@ -16,8 +16,6 @@ from worker.database import RawConnection, raw_connection
 from worker.domain.wallet import Wallet
 from worker.ledger.entry import Entry
 
-PAGE_ENTRIES = 5_000
-
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -66,7 +64,7 @@ class Page(NamedTuple):
     end: Key | None
 
 
-async def read_page(engine: AsyncEngine, behind: Key, last_id: str, limit: int = PAGE_ENTRIES) -> Page:
+async def read_page(engine: AsyncEngine, behind: Key, last_id: str, limit: int) -> Page:
     """At most `limit` entries behind the key `behind`, up to the wallet `last_id` at most."""
     with postgres_errors():
         async with raw_connection(engine) as connection, connection.transaction(isolation="repeatable_read"):

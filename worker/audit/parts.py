@@ -21,6 +21,7 @@ from worker.ledger.entry import Entry
 from worker.outbox.backfill import read_versions
 from worker.projection.document import RecordedEvent
 
+PAGE_ENTRIES = 5_000
 SURPLUS_EVENTS_MAX = 100
 """How many events behind the end of the ledger are looked at."""
 
@@ -51,7 +52,7 @@ async def _compare_range(stores: Stores, first_id: str, last_id: str, settled: i
     """The wallets from `first_id` to `last_id`; without `settled` each must be as new as its ledger."""
     behind, wallet = Key(first_id, -1), None
     while True:
-        page = await read_page(stores.engine, behind, last_id)
+        page = await read_page(stores.engine, behind, last_id, PAGE_ENTRIES)
         found = await _read_others(stores, page, behind, last_id, with_streams=settled is not None)
         for part in _parts(page, found, settled):
             compared = compare(part, wallet if wallet and wallet.id == part.wallet_id else None)

@@ -65,7 +65,7 @@ async def see_command(settings: Settings, command_id: str) -> CommandSight:
         look(_in_postgres(settings, command_id)), look(_in_elasticsearch(settings, command_id))
     )
     if not isinstance(booked, tuple):
-        return CommandSight(booked, {}, Away("Postgres knows which events it made, and is away"), lines)
+        return CommandSight(booked, {}, Away("not asked: only Postgres knows which events it made"), lines)
     attempts, entries = booked
     events = await look(_in_kurrentdb(settings, [key for attempt in attempts for key in attempt.made]))
     return CommandSight(attempts, entries, events, lines)

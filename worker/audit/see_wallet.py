@@ -66,7 +66,7 @@ async def _in_postgres(settings: Settings, wallet_id: str) -> tuple[Wallet | Non
     async with open_postgres(settings) as engine:
         with postgres_errors():
             version = (await read_versions(engine, [wallet_id])).get(wallet_id, -1)
-        page = await read_page(engine, Key(wallet_id, version - ENTRIES_SHOWN), wallet_id)
+        page = await read_page(engine, Key(wallet_id, version - ENTRIES_SHOWN), wallet_id, ENTRIES_SHOWN)
         return page.wallets.get(wallet_id), page.entries
 
 

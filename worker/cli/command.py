@@ -14,13 +14,12 @@ from worker.audit.ledger_pages import Key
 from worker.audit.see_command import Attempt, CommandSight, see_command
 from worker.audit.sight import Away, Unreadable
 from worker.cli.entries import entry_as_json
-from worker.cli.output import fail, new_table, plain, print_json, print_table, show_time
+from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, show_time
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
 from worker.ledger.entry import Entry
 from worker.projection.document import RecordedEvent
 from worker.settings import Settings
-from worker.telemetry.logs import configure_logs
 
 ABSENT = "none"
 
@@ -36,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def command(id_: Id, as_json: AsJson = False) -> None:
     """Show what every store knows of a command. Exit 1: none knows it."""
     settings = Settings.load()
-    configure_logs(settings.log_level)
+    quiet_clients(settings)
     sight = asyncio.run(see_command(settings, str(id_)))
     if as_json:
         print_json(_as_json(str(id_), sight))
@@ -49,7 +48,7 @@ def command(id_: Id, as_json: AsJson = False) -> None:
 def _print(command_id: str, sight: CommandSight) -> None:
     for store, seen in (("Postgres", sight.attempts), ("KurrentDB", sight.events), ("Elasticsearch", sight.lines)):
         if isinstance(seen, (Away, Unreadable)):
-            typer.echo(f"{store} is {type(seen).__name__.lower()}: {seen.reason}")
+            typer.echo(f"{store} {type(seen).__name__.lower()}: {seen.reason.removeprefix(f'{store}: ')}")
     for attempt in sight.attempts if isinstance(sight.attempts, list) else ():
         outcome = f"rejected: {attempt.error_code}" if attempt.error_code else "accepted"
         typer.echo(f"{attempt.type} {command_id}, attempt {attempt.attempt}: {outcome}")

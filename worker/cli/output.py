@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -13,9 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.contracts.times import format_time
+from worker.settings import Settings
+from worker.telemetry.logs import configure_logs
 
 PIPE_COLUMNS = 200
 """Wide enough for a table of ids where no terminal says how wide it is."""
+
+
+def quiet_clients(settings: Settings) -> None:
+    """Keep the clients' own log lines out of the way: that a server is away is said once, by the command."""
+    configure_logs(settings.log_level)
+    for name in ("aiokafka", "elastic_transport"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -32,7 +43,7 @@ def print_json(content: Any) -> None:
 def print_table(table: Table) -> None:
     """Print `table`, as wide as the terminal, or as it needs to be."""
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in console._environ:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PIPE_COLUMNS)
     console.print(table)
 

@@ -80,7 +80,7 @@ async def publish(settings: Settings, outgoing: Outgoing, timeout_s: float | Non
             with kafka_errors(settings):
                 # An answer to a topic that is missing goes to the default one.
                 topics = {settings.reply_topic, outgoing.reply_to or settings.reply_topic}
-                await _find(consumer, outgoing.topic)
+                await _refuse_missing(consumer, outgoing.topic)
                 if timeout_s is not None:
                     await _start_at_end(consumer, await partitions_of(consumer, topics), settings.reply_topic)
             published = await _send(settings, producer, outgoing)
@@ -91,7 +91,7 @@ async def publish(settings: Settings, outgoing: Outgoing, timeout_s: float | Non
         raise NotPublished(str(error)) from error
 
 
-async def _find(consumer: AIOKafkaConsumer, topic: str) -> None:
+async def _refuse_missing(consumer: AIOKafkaConsumer, topic: str) -> None:
     """Refuse to send to a topic that is missing: the broker might make it, with one partition."""
     if not await partitions_of(consumer, [topic]):
         raise NotPublished(f"there is no topic {topic}: `wallex worker` makes its topics when it starts")

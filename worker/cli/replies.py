@@ -14,7 +14,7 @@ import orjson
 import typer
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from worker.cli.output import fail, print_json
+from worker.cli.output import fail, print_json, quiet_clients
 from worker.cli.reply_table import HEADING, reply_lines
 from worker.cli.reply_topic import KafkaAway, is_replayed, kafka_errors, open_consumer, partitions_of, read_reply
 from worker.contracts.replies import Reply
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
 def replies(follow: Follow = False, status: Status = None, wallet: WalletId = None, as_json: AsJson = False) -> None:
     """Read REPLY_TOPIC from its beginning to its present end."""
     settings = Settings.load()
+    quiet_clients(settings)
     try:
         asyncio.run(_show(settings, _Filter(status, wallet), follow=follow, as_json=as_json))
     except KafkaAway as error:
@@ -66,9 +67,9 @@ def _wallets(reply: Reply, key: bytes | None) -> set[str]:
 
 async def _show(settings: Settings, filter_: _Filter, *, follow: bool, as_json: bool) -> None:
     foreign = 0
-    if not as_json:
-        typer.echo(HEADING)
     async with open_consumer(settings) as consumer:
+        if not as_json:
+            typer.echo(HEADING)
         with kafka_errors(settings):
             async for record in _read(consumer, settings.reply_topic, follow=follow):
                 reply = read_reply(record.value)

@@ -6,12 +6,11 @@ looked for.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from pydantic import ValidationError
 
 from worker.contracts.envelope import REPLAYED
@@ -28,12 +27,12 @@ class KafkaAway(Exception):
 
 @contextmanager
 def kafka_errors(settings: Settings) -> Iterator[None]:
-    """Raise what aiokafka raises as `KafkaAway`; its own log lines, which say the same at length, are left out."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    """Raise what aiokafka raises as `KafkaAway`."""
     try:
         yield
-    except (KafkaError, OSError) as error:
-        reason = str(error) or type(error).__name__
+    except KafkaError as error:
+        # aiokafka's text for this one is a list of socket addresses.
+        reason = "no answer" if isinstance(error, KafkaConnectionError) else str(error) or type(error).__name__
         raise KafkaAway(f"Kafka at {settings.kafka_bootstrap_servers}: {reason}") from error
 
 
@@ -65,6 +64,7 @@ async def open_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
     """The partitions of those of `topics` that exist."""
+    # aiokafka has no public way that neither subscribes nor may create a topic.
     cluster = await consumer._client.fetch_all_metadata()
     return [
         TopicPartition(topic, partition)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import typer
 
 from worker.cli.notation import NotationError, check_command, read_fields
-from worker.cli.output import fail, print_json
+from worker.cli.output import fail, print_json, quiet_clients
 from worker.cli.publishing import Answer, NotPublished, OutcomeUnknown, Outgoing, Published, publish
 from worker.cli.reply_table import print_reply
 from worker.contracts.envelope import ReplyTopics
@@ -50,6 +50,7 @@ def send(  # noqa: PLR0917 -- typer calls it by name: these are the options
 ) -> None:
     """Publish one command. Exit 0 accepted (without --wait: published), 1 rejected, 2 no answer, 64 a wrong command."""
     settings = Settings.load()
+    quiet_clients(settings)
     try:
         outgoing = _prepare(settings, type_, fields or [], id_, reply_to)
     except NotationError as error:

@@ -19,10 +19,9 @@ from rich.progress import Progress as Bars
 from worker.audit.report import Difference, Report
 from worker.audit.stores import open_stores
 from worker.audit.verify import Progress, verify
-from worker.cli.output import fail, new_table, plain, print_json, print_table
+from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients
 from worker.errors import WallexError
 from worker.settings import Settings
-from worker.telemetry.logs import configure_logs
 
 AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object.")]
 
@@ -35,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def verify_stores(as_json: AsJson = False) -> None:
     """Compare all stores. Exit 1: something differs and still does after 10 s, or a store is away."""
     settings = Settings.load()
-    configure_logs(settings.log_level)
+    quiet_clients(settings)
     try:
         with _bars() as progress:
             report = asyncio.run(_verify(settings, progress))

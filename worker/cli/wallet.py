@@ -10,13 +10,13 @@ import orjson
 import typer
 
 from worker.audit.see_wallet import State, WalletSight, see_wallet
+from worker.audit.sight import Away, Unreadable
 from worker.cli.entries import entry_as_json, print_entries
-from worker.cli.output import fail, new_table, plain, print_json, print_table, show_time
+from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, show_time
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
 from worker.domain.wallet import Wallet
 from worker.settings import Settings
-from worker.telemetry.logs import configure_logs
 
 ABSENT, DIFFERS = "none", "≠"
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def wallet(id_: Id, as_json: AsJson = False) -> None:
     """Show what every store knows of a wallet. Exit 1: none has it, or they differ."""
     settings = Settings.load()
-    configure_logs(settings.log_level)
+    quiet_clients(settings)
     sight = asyncio.run(see_wallet(settings, str(id_)))
     if as_json:
         print_json(_as_json(sight))
@@ -51,12 +51,11 @@ def _print(wallet_id: str, sight: WalletSight) -> None:
         values = [found[name] if found else _instead(sight.states[store]) for store, found in fields.items()]
         compared = {found[name] for found in fields.values() if found}
         table.add_row(*plain(DIFFERS if len(compared) > 1 else "", name, *values))
-    if table.row_count == 0:
-        table.add_row(*plain("", "", *map(_instead, sight.states.values())))
-    print_table(table)
+    if table.row_count:
+        print_table(table)
     for store, state in sight.states.items():
-        if state is not None and not isinstance(state, Wallet):
-            typer.echo(f"{store} is {type(state).__name__.lower()}: {state.reason}")
+        if isinstance(state, (Away, Unreadable)):
+            typer.echo(f"{store} {_instead(state)}: {state.reason.removeprefix(f'{store}: ')}")
     if sight.entries:
         print_entries("last entries in the ledger", sight.entries)
 
@@ -89,7 +88,7 @@ def _instead(state: State) -> str:
 def _as_json(sight: WalletSight) -> dict[str, Any]:
     return {
         "agrees": sight.agrees,
-        "stores": {store: _state_as_json(state) for store, state in sight.states.items()},
+        "stores": {store.value: _state_as_json(state) for store, state in sight.states.items()},
         "entries": [entry_as_json(entry) for entry in sight.entries],
     }
 

@@ -4,7 +4,8 @@ FastStream swallows whatever its handler raises and goes on with the next batch,
 that can be tried again leaves this module, and what cannot stops the process.
 
 A record that kills the process must not kill one owner after another. So the first record of each partition runs alone
-after it was taken over, then batches grow; and before a lone record is read, `trying n` is committed beside its offset.
+after it was taken over, then batches grow, each answered and committed before the next is read: what kills the process
+must not take back what was done before it. Before a lone record is read, `trying n` is committed beside its offset.
 Found there with n = `TRYING_MAX`, the record gets `InternalError` and a dead letter, unrun.
 """
 
@@ -78,6 +79,8 @@ class Intake:
                     await self._run_lone(partition, records.popleft())
             while batch := _next_batch(left):
                 await self._run(batch)
+                if any(partition.grows for partition, _ in batch):
+                    await self.pipeline.drained()
 
     async def drained(self) -> None:
         """Wait until nothing is being run, and everything that ran is answered."""
@@ -170,6 +173,7 @@ class Intake:
         answered = await deciding
         if answered:
             await self.pipeline.put(Batch(answered, took_ms))
+            await self.pipeline.drained()
 
     async def _give_up(self, partition: Partition, record: ConsumerRecord) -> None:
         """Answer a record, without reading it, that no process came back from."""

@@ -37,6 +37,11 @@ class Partition:
     committed: int | None = None
     waiting: set[int] = field(default_factory=set)
 
+    @property
+    def grows(self) -> bool:
+        """Whether its batches are not at their full size yet: it was taken over just now."""
+        return self.limit < BATCH_RECORDS_MAX
+
     def take(self, count: int) -> int:
         """How many of `count` records may be taken now; the next time twice as many."""
         taken = min(count, self.limit)

@@ -24,13 +24,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.errors import Unavailable
 from worker.outbox.backfill import load_runs, read_versions
-from worker.outbox.event_store import DELETED, Appended, EventStore
+from worker.outbox.event_store import Appended, EventStore
 from worker.outbox.run import Run
 from worker.retry import until_available
 from worker.telemetry.metrics import WorkerMetrics
 
 BEHIND_RETRY_S = 0.025
 BEHIND_PATIENCE_S = 1.0
+DELETED = -5
+"""This and below it: no stream that can be appended to."""
 
 log = structlog.get_logger(__name__)
 

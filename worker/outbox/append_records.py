@@ -1,8 +1,7 @@
-"""KurrentDB's `AppendRecords` call over the channel settings and credentials of `esdbclient`, which does not speak it.
+"""KurrentDB's `AppendRecords` call: events for many streams in one append, all or none, each stream checked.
 
 Marked unstable upstream, in every server since 26.1.0; the messages are `protos/streams_v2.proto`. The refusal travels
-in the call's trailers and grows with the number of streams, hence the limits on metadata: with gRPC's own, a refusal of
-some dozens of streams would look like an exhausted resource for ever.
+in the call's trailers and names every stream that stands elsewhere.
 """
 
 from __future__ import annotations
@@ -11,46 +10,25 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import grpc
-from esdbclient import AsyncEventStoreDBClient
 
 from worker.contracts.events import STREAM_PREFIX
 from worker.ledger.entry import NewEvent
+from worker.outbox.connection import Connection
 from worker.outbox.protos import rpc_status_pb2, streams_v2_errors_pb2, streams_v2_pb2
 from worker.outbox.run import Run
 
 METHOD = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords"
 STATUS_TRAILER = "grpc-status-details-bin"
-METADATA_BYTES_MAX = 64 * 1024 * 1024
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 """As `Run.pieces` counts: half of the 16 MiB that the server takes at least."""
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
-    ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
-    # A connection of its own: another client's back-off after an outage must not be inherited.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
-
 
 class AppendRecords:
-    """The call, on a channel of its own, with `client`'s options and credentials, to the node that it found."""
+    """The call, on `connection`."""
 
-    def __init__(self, client: AsyncEventStoreDBClient) -> None:
-        spec = client.connection_spec
-        options = tuple(client.grpc_options)
-        if spec.options.Tls:
-            credentials = grpc.ssl_channel_credentials(
-                client.root_certificates, client.private_key, client.certificate_chain
-            )
-            self._channel = grpc.aio.secure_channel(client.connection_target, credentials, options)
-        else:
-            self._channel = grpc.aio.insecure_channel(client.connection_target, options)
-        self._metadata = (("requires-leader", "true"), ("connection-name", spec.options.ConnectionName))
-        self._credentials = client.construct_call_credentials(spec.username, spec.password)
-        self._call = self._channel.unary_unary(
+    def __init__(self, connection: Connection) -> None:
+        self._metadata, self._credentials = connection.metadata, connection.credentials
+        self._call = connection.channel.unary_unary(
             METHOD,
             request_serializer=streams_v2_pb2.AppendRecordsRequest.SerializeToString,
             response_deserializer=streams_v2_pb2.AppendRecordsResponse.FromString,
@@ -74,10 +52,6 @@ class AppendRecords:
                     raise
                 return revisions
         return {}
-
-    async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close()
 
 
 def build_requests(runs: Sequence[Run]) -> Iterator[streams_v2_pb2.AppendRecordsRequest]:

@@ -13,6 +13,7 @@ from tests.support.commands import credit, new_id, transfer
 from tests.support.outbox import ids_of
 from worker.contracts.events import stream_name
 from worker.outbox import append, backfill
+from worker.outbox.event_store import Appended
 from worker.outbox.run import runs_of
 
 
@@ -171,7 +172,7 @@ async def test_a_hole_in_the_ledger_contradicts(book, monkeypatch, gap):
 
 
 async def test_a_deleted_stream_is_not_begun_anew(book):
-    """A deleted stream looks empty, and goes on at its old revision: no event stands at another than its version."""
+    """A deleted stream looks empty, and stands where it ended: no event comes to another revision than its version."""
     runs = await book.wallets(2, credited=2)
     await book.append(runs)
     mine = [await book.credit(run.wallet_id, 2) for run in runs]
@@ -179,10 +180,25 @@ async def test_a_deleted_stream_is_not_begun_anew(book):
 
     contradictory = await book.append([mine[0].after(mine[0].first), mine[1]])
 
-    # A server may call it deleted, which contradicts, or say where it stands.
-    stream = await book.stream(runs[0].wallet_id)
-    assert [revision for revision, *_ in stream] == ([] if contradictory else [3, 4])
-    assert contradictory <= {runs[0].wallet_id}
+    assert not contradictory
+    assert [revision for revision, *_ in await book.stream(runs[0].wallet_id)] == [3, 4]
+    assert await book.differing([run.wallet_id for run in runs]) == [runs[0].wallet_id]
+
+
+async def test_a_stream_that_a_server_calls_deleted_contradicts(book, monkeypatch):
+    """A server may name no revision of a deleted stream: then nothing is appended to it."""
+    runs = await book.wallets(2)
+
+    async def refuse(sent):
+        monkeypatch.undo()
+        return Appended(sent, {runs[0].wallet_id: append.DELETED})
+
+    monkeypatch.setattr(book.store, "append", refuse)
+
+    contradictory = await book.append(runs)
+
+    assert contradictory == {runs[0].wallet_id}
+    assert await book.stream(runs[0].wallet_id) == []
     assert await book.differing([runs[1].wallet_id]) == []
 
 

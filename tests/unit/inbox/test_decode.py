@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -333,94 +332,6 @@ def test_a_refusal_is_told_by_its_code():
     assert answer.outcome.error_code == "InvalidAmount"
     assert answer.outcome.reply == answer.reply
     assert (answer.outcome.made, answer.outcome.events, answer.outcome.recorded) == ((), (), None)
-
-
-SAME_MEANING = {
-    "four places": good(amount="12.5000"),
-    "leading zeros": good(amount="0012.50"),
-    "keys in another order": json.dumps(dict(reversed(GOOD.items()))).encode(),
-    "indented": json.dumps(GOOD, indent=2).encode(),
-    "another id": good(commandId=OTHER_ID),
-    "a time limit": good(notAfter="2026-11-22T12:00:00Z"),
-    "nulls": good(reference=None, metadata=None, currency=None, expectedVersion=None),
-}
-
-
-@pytest.mark.parametrize("value", SAME_MEANING.values(), ids=SAME_MEANING.keys())
-def test_another_spelling_has_the_same_fingerprint(value):
-    """A repeat is a repeat however its sender's JSON library wrote it this time; `notAfter` is no meaning."""
-    assert _fingerprint(value) == _fingerprint(good())
-
-
-def test_headers_are_not_part_of_the_meaning():
-    """A duplicate that comes with another correlation id is a duplicate."""
-    plain, dressed = decode(good()), decode(good(), [("correlation_id", b"2"), ("reply_to", b"wallet.replies.b")])
-
-    assert isinstance(plain, Received)
-    assert isinstance(dressed, Received)
-    assert plain.fingerprint == dressed.fingerprint
-
-
-def test_an_integer_and_metadata_in_another_order_mean_the_same():
-    """12 is "12.0000", and an object's names have no order, at any depth."""
-    written = good(amount="12", metadata={"a": 1, "b": {"c": [1, 2], "d": None}})
-    again = good(amount=12, metadata={"b": {"d": None, "c": [1, 2]}, "a": 1})
-
-    assert _fingerprint(written) == _fingerprint(again)
-
-
-def test_defaults_that_are_filled_in_are_the_same_as_said():
-    """USD and a balance of 0 may be said or left out."""
-    least = {"commandId": ID, "type": "CreateWallet", "walletId": WALLET, "ownerId": "o"}
-    said = {**least, "currency": "USD", "initialBalance": "0.00"}
-
-    assert _fingerprint(orjson.dumps(least)) == _fingerprint(orjson.dumps(said))
-
-
-ANOTHER_MEANING = {
-    "the command": GOOD,
-    "type": {**GOOD, "type": "DebitWallet"},
-    "walletId": {**GOOD, "walletId": OTHER_ID},
-    "amount": {**GOOD, "amount": "12.5001"},
-    "currency": {**GOOD, "currency": "USD"},
-    "expectedVersion": {**GOOD, "expectedVersion": 0},
-    "reference": {**GOOD, "reference": ""},
-    "metadata": {**GOOD, "metadata": {}},
-    "metadata's value": {**GOOD, "metadata": {"a": 1}},
-    "metadata's type": {**GOOD, "metadata": {"a": "1"}},
-    "metadata's order of a list": {**GOOD, "metadata": {"a": [1, 2]}},
-    "metadata's other order of a list": {**GOOD, "metadata": {"a": [2, 1]}},
-    "transfer": {"commandId": ID, "type": "Transfer", "fromWalletId": WALLET, "toWalletId": OTHER_ID, "amount": "1"},
-    "transfer back": {
-        "commandId": ID,
-        "type": "Transfer",
-        "fromWalletId": OTHER_ID,
-        "toWalletId": WALLET,
-        "amount": "1",
-    },
-    "create": {"commandId": ID, "type": "CreateWallet", "walletId": WALLET, "ownerId": "o"},
-    "ownerId": {"commandId": ID, "type": "CreateWallet", "walletId": WALLET, "ownerId": "O"},
-    "initialBalance": {
-        "commandId": ID,
-        "type": "CreateWallet",
-        "walletId": WALLET,
-        "ownerId": "o",
-        "initialBalance": 1,
-    },
-}
-
-
-def test_each_field_that_means_something_makes_another_fingerprint():
-    """A reused id with another payload is told from a repeat, whichever field differs."""
-    fingerprints = {_fingerprint(orjson.dumps(fields)): name for name, fields in ANOTHER_MEANING.items()}
-
-    assert sorted(fingerprints.values()) == sorted(ANOTHER_MEANING)
-
-
-def _fingerprint(value: bytes) -> bytes:
-    read = decode(value)
-    assert isinstance(read, Received)
-    return read.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""A server is away for a while and comes back: work resumes by itself, nothing is lost or done twice, and no reply
+blames the infrastructure.
+
+These tests kill servers, so they have a stack of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack.stack import Stack
+from tests.support.invariants import check
+from tests.support.load import Load
+from tests.support.replies import code
+
+SERVERS = ("postgres", "kafka", "kurrentdb")
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The three servers that the worker needs, for these tests alone."""
+    own: Stack = Stack(Path(tmp_path_factory.mktemp("outages")))
+    try:
+        own.up(SERVERS)
+        yield own
+    finally:
+        own.down(SERVERS)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_work_resumes_after_an_outage(make_world, own_stack, server):
+    """Killed under load and started again, a server is waited for; every command is then answered, once in effect."""
+    world = await make_world(**own_stack.environment())
+    replies = await world.topic(world.reply_topic)
+    load = Load(world, replies)
+    worker = world.start("a")
+    await load.open_wallets()
+
+    async with load.running():
+        await load.more()
+        await asyncio.to_thread(own_stack.kill, server)
+        await worker.logged("server_lost")
+        status, _ = await worker.ready()
+        await asyncio.to_thread(own_stack.up, [server])
+        await worker.logged("server_back")
+        await load.more()
+
+    assert status == 503
+    assert await worker.stop() == 0
+    await check(world, replies)
+    assert {code(reply) for reply in replies.records} <= {None, "InsufficientFunds"}
+    assert {line["server"] for line in worker.lines("server_lost")} == {server}
+
+
+async def test_a_worker_waits_for_servers_that_are_not_there_yet(make_world, own_stack):
+    """Started before Postgres and KurrentDB, it takes up its work once they are there."""
+    world = await make_world(**own_stack.environment())
+    replies = await world.topic(world.reply_topic)
+    load = Load(world, replies)
+    for server in ("postgres", "kurrentdb"):
+        await asyncio.to_thread(own_stack.kill, server)
+    worker = world.start("a")
+    await worker.logged("server_lost")
+
+    await asyncio.to_thread(own_stack.up, ("postgres", "kurrentdb"))
+    await load.open_wallets()
+
+    assert await worker.stop() == 0
+    await check(world, replies)

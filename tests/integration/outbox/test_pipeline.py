@@ -1,0 +1,165 @@
+"""What the pipeline asks of the append: what was not acknowledged, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from tests.support.commands import create_wallet, credit, new_id
+from worker.contracts.envelope import Envelope
+from worker.inbox.answered import Answered, Batch
+from worker.inbox.partitions import Partition
+from worker.inbox.pipeline import Pipeline
+from worker.outbox import append
+
+
+class Published:
+    """Takes messages in Kafka's place."""
+
+    def __init__(self) -> None:
+        self.messages: list = []
+
+    async def publish(self, messages: Sequence) -> None:
+        self.messages += messages
+
+
+class Consumer:
+    """Takes commits and pauses in Kafka's place."""
+
+    def __init__(self) -> None:
+        self.committed: dict[TopicPartition, int] = {}
+        self.paused: list[TopicPartition] = []
+
+    async def commit(self, offsets: dict) -> None:
+        self.committed |= {partition: offset for partition, (offset, _) in offsets.items()}
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.paused += partitions
+
+
+class Line:
+    """A pipeline whose store is real, and which commands run through, batch by batch, as from one partition."""
+
+    def __init__(self, book) -> None:
+        self.book = book
+        self.consumer = Consumer()
+        self.published = Published()
+        self.partition = Partition(TopicPartition("commands", 0), 0)
+        self.offset = 0
+        self.pipeline = Pipeline(book.store, book.engine, self.published, lambda: self.consumer, book.metrics)
+        self.running = asyncio.create_task(self.pipeline.run())
+
+    async def take(self, commands: Sequence[dict]) -> None:
+        """Commit a batch of commands, and wait until it is answered."""
+        outcomes = await self.book.commit(commands)
+        answered = []
+        for command, outcome in zip(commands, outcomes, strict=True):
+            record = _record(self.offset)
+            self.offset += 1
+            answered.append(
+                Answered(self.partition, record, Envelope("replies"), command["commandId"], command["type"], outcome)
+            )
+        await self.pipeline.put(Batch(answered, {}))
+        await self.pipeline.drained()
+
+    def restart(self) -> None:
+        """Forget what was acknowledged, as a new process has."""
+        self.pipeline.acknowledged.clear()
+        self.book.store.calls.clear()
+
+    @property
+    def calls(self) -> list[list[int]]:
+        """The versions in each call's runs."""
+        return [sorted(run.last for run in call) for call in self.book.store.calls]
+
+
+def _record(offset: int) -> ConsumerRecord:
+    return ConsumerRecord("commands", 0, offset, 0, 0, b"key", b"{}", None, 3, 2, ())
+
+
+@pytest.fixture
+async def line(book) -> AsyncIterator[Line]:
+    line = Line(book)
+    yield line
+    line.running.cancel()
+    await asyncio.gather(line.running, return_exceptions=True)
+
+
+async def test_a_batch_is_appended_answered_and_committed(line):
+    """Events in their streams, a reply for each record, the offset behind the last."""
+    wallet_id = new_id()
+
+    await line.take([create_wallet(wallet_id), credit(wallet_id), credit(new_id())])
+
+    assert await line.book.differing([wallet_id]) == []
+    assert len(line.published.messages) == 3
+    assert line.consumer.committed == {line.partition.id: 3}
+
+
+async def test_a_duplicate_in_the_same_batch_costs_no_call_and_no_wait(line):
+    """What is repeated of this very batch is on its way anyway."""
+    wallet_id = new_id()
+    create, first, second = create_wallet(wallet_id), credit(wallet_id), credit(wallet_id)
+
+    await line.take([create, first, second, second, first, create])
+
+    assert line.calls == [[2]]
+    assert len(line.published.messages) == 6
+    assert await line.book.differing([wallet_id]) == []
+
+
+async def test_a_duplicate_of_what_this_process_saw_acknowledged_is_not_asked_for(line):
+    """Acknowledged once is enough."""
+    wallet_id = new_id()
+    create, first = create_wallet(wallet_id), credit(wallet_id)
+    await line.take([create, first])
+    line.book.store.calls.clear()
+
+    await line.take([first, create])
+
+    assert line.calls == []
+    assert len(line.published.messages) == 4
+
+
+async def test_after_a_restart_repeated_commands_are_proven_once(line):
+    """A process that saw nothing acknowledged asks for the highest event of each wallet, in a call of its own."""
+    one, other = new_id(), new_id()
+    commands = [create_wallet(one), create_wallet(other), credit(one), credit(one), credit(other)]
+    await line.take(commands)
+    line.restart()
+
+    await line.take([*commands, credit(one)])
+    await line.take(commands)
+
+    assert line.calls == [[1, 2], [3]]
+    assert await line.book.differing([one, other]) == []
+
+
+async def test_a_batch_that_was_committed_and_never_appended_comes_back_with_new_commands(line, monkeypatch):
+    """A worker died after its commit: the events are made from the ledger, then the new ones follow."""
+    monkeypatch.setattr(append, "BEHIND_PATIENCE_S", 0.1)
+    wallet_ids = [new_id() for _ in range(30)]
+    lost = [command for id_ in wallet_ids for command in (create_wallet(id_), credit(id_))]
+    await line.book.commit(lost)
+
+    await line.take([*lost, *[credit(id_) for id_ in wallet_ids], *lost])
+
+    assert await line.book.differing(wallet_ids) == []
+    assert len(line.published.messages) == 30 * 5
+    assert line.consumer.committed == {line.partition.id: 30 * 5}
+
+
+async def test_a_contradiction_holds_its_record_and_partition_and_answers_the_others(line):
+    """The offset of the first record that cannot be answered is kept, its partition paused; the others are answered."""
+    wrong, right = new_id(), new_id()
+    await line.book.append_foreign(wrong, 1)
+
+    await line.take([create_wallet(right), create_wallet(wrong), credit(right)])
+
+    assert len(line.published.messages) == 2
+    assert line.consumer.paused == [line.partition.id]
+    assert line.consumer.committed == {line.partition.id: 1}
+    assert await line.book.differing([right, wrong]) == [wrong]

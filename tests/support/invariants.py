@@ -1,0 +1,125 @@
+"""What must hold after every run, read raw from the stores: Kafka, Postgres, KurrentDB.
+
+None of it goes through the worker's code. `check` runs them all; a test that wants the books besides gets them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+from aiokafka import ConsumerRecord
+from esdbclient import RecordedEvent
+
+from tests.support.postgres import administrator
+from tests.support.replies import REFUSED_UNSTORED, Topic, code, content, header
+from tests.support.world import World
+
+
+@dataclass(frozen=True)
+class Books:
+    """The rows of Postgres, and each wallet's stream."""
+
+    wallets: dict[str, asyncpg.Record]
+    ledger: dict[str, list[asyncpg.Record]]
+    commands: dict[str, list[asyncpg.Record]]
+    streams: dict[str, tuple[RecordedEvent, ...]]
+
+
+async def check(world: World, replies: Topic) -> Books:
+    """Fail where an invariant is broken. Everything that was sent must be answered, and nothing be in flight."""
+    commands = await (await world.topic(world.command_topic)).to_end()
+    await replies.to_end()
+    books = await read_books(world)
+    check_replies(commands, replies)
+    check_rows(books)
+    check_effects(books, replies.records)
+    check_streams(books)
+    return books
+
+
+async def read_books(world: World) -> Books:
+    """Read Postgres and KurrentDB."""
+    async with administrator(world.environment, world.environment["DB_NAME"]) as connection:
+        wallets = {str(row["id"]): row for row in await connection.fetch("SELECT * FROM wallets")}
+        ledger, commands = defaultdict(list), defaultdict(list)
+        for row in await connection.fetch("SELECT * FROM ledger ORDER BY wallet_id, version"):
+            ledger[str(row["wallet_id"])].append(row)
+        for row in await connection.fetch("SELECT * FROM commands ORDER BY command_id, attempt"):
+            commands[str(row["command_id"])].append(row)
+    streams = await world.streams(list(wallets))
+    return Books(wallets, dict(ledger), dict(commands), streams)
+
+
+def check_replies(commands: Sequence[ConsumerRecord], replies: Topic) -> None:
+    """Each record has a reply, always the same; each stored reply of a command id is the same; keys come back."""
+    by_command = defaultdict(set)
+    for record in commands:
+        answers = replies.to(header(record, "correlation_id") or b"")
+        assert answers, f"no reply to the record at {record.partition}/{record.offset}"
+        assert len({answer.value for answer in answers}) == 1, f"different replies: {answers}"
+        assert {answer.key for answer in answers} == {record.key}
+        if code(answers[0]) not in REFUSED_UNSTORED:
+            by_command[content(answers[0])["commandId"]].add(answers[0].value)
+    different = {id_: values for id_, values in by_command.items() if id_ is not None and len(values) > 1}
+    assert not different
+
+
+def check_committed(commands: Sequence[ConsumerRecord], replies: Topic, committed: dict[int, int]) -> None:
+    """No record before a committed offset is without a reply (`committed` was read before the replies were)."""
+    for record in commands:
+        if record.offset < committed.get(record.partition, 0):
+            at = f"{record.partition}/{record.offset}"
+            assert replies.to(header(record, "correlation_id") or b""), f"{at} is committed and not answered"
+
+
+def check_rows(books: Books) -> None:
+    """No balance is below zero; a wallet's ledger runs from 0 to its version and adds up to its balance."""
+    for wallet_id, wallet in books.wallets.items():
+        entries = books.ledger.get(wallet_id, [])
+        assert wallet["available_balance"] >= 0 and wallet["held_balance"] >= 0, wallet
+        assert [entry["version"] for entry in entries] == list(range(wallet["version"] + 1)), wallet
+        assert sum(map(_signed, entries), Decimal(0)) == wallet["balance"], wallet
+        assert entries[-1]["balance"] == wallet["balance"], wallet
+    assert books.ledger.keys() <= books.wallets.keys()
+
+
+def check_effects(books: Books, replies: Iterable[ConsumerRecord]) -> None:
+    """A command that was accepted has one effect, any other none; its reply says so; money only moved."""
+    effects = Counter(str(entry["command_id"]) for entries in books.ledger.values() for entry in entries)
+    for id_, rows in books.commands.items():
+        assert len(rows) == 1, f"{id_} ran {len(rows)} times"
+        accepted = rows[0]["error_code"] is None
+        expected = (2 if rows[0]["type"] == "Transfer" else 1) if accepted else 0
+        assert effects.pop(id_, 0) == expected, rows[0]
+    assert not effects, "entries without a command"
+    answered = {content(reply)["commandId"]: reply.value for reply in replies if code(reply) not in REFUSED_UNSTORED}
+    for id_, rows in books.commands.items():
+        assert answered[id_] == rows[0]["reply"].encode(), f"the reply to {id_} is not the stored one"
+    moved = [entry for entries in books.ledger.values() for entry in entries if entry["transfer_id"] is not None]
+    assert sum(map(_signed, moved), Decimal(0)) == 0, "transfers made or lost money"
+
+
+def check_streams(books: Books) -> None:
+    """Each stream's revisions are 0 to version without a gap, its events are the ledger's, its end is the row."""
+    for wallet_id, wallet in books.wallets.items():
+        stream, entries = books.streams[wallet_id], books.ledger[wallet_id]
+        assert [event.stream_position for event in stream] == list(range(wallet["version"] + 1)), wallet_id
+        assert [event.id for event in stream] == [entry["event_id"] for entry in entries], wallet_id
+        times = []
+        for event, entry in zip(stream, entries, strict=True):
+            data = json.loads(event.data)
+            times.append(data["occurredAt"])
+            assert (event.type, data["version"]) == (entry["event_type"], entry["version"])
+            assert Decimal(data["balance"]) == entry["balance"]
+            assert json.loads(event.metadata)["$causationId"] == str(entry["command_id"])
+        assert times == sorted(times), "occurredAt ran backwards"
+
+
+def _signed(entry: Any) -> Decimal:
+    return Decimal(-entry["amount"] if entry["event_type"] == "WalletDebited" else entry["amount"])

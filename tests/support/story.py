@@ -1,0 +1,131 @@
+"""A random story of commands, such as many upstream services would send it: most sensible, many refused, some broken.
+
+The same seed gives the same story. What a record that is not run must be answered with is planned with it; what becomes
+of the others is for the model to say.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.commands import Record, create_wallet, credit, debit, new_id, record_of, transfer
+from tests.support.model import Command
+
+DUPLICATES = 0.05
+REUSED_IDS = 0.01
+UNREADABLE = 0.02
+REFUSED_AT_ONCE = 0.02
+OTHER_KINDS = 0.16
+
+WHALE_BALANCE = str(10**14)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A record, and the code of the reply to one that is not run (None: the model decides)."""
+
+    record: Record
+    code: str | None = None
+
+
+class Story:
+    """`beginning` opens the wallets; `commands` go on from there."""
+
+    def __init__(self, seed: int, wallets: int, commands: int) -> None:
+        self._random = random.Random(seed)
+        self.wallets = [new_id() for _ in range(wallets)]
+        self._used: list[str] = []
+        self._strangers = [new_id() for _ in range(max(2, wallets // 50))]
+        self.beginning = [self._plan(self._opening(place, id_)) for place, id_ in enumerate(self.wallets)]
+        self.commands: list[Planned] = []
+        for _ in range(commands):
+            self.commands.append(self._next())
+
+    def _opening(self, place: int, id_: str) -> Command:
+        if place % 50 == 49:
+            return create_wallet(id_, WHALE_BALANCE)
+        return create_wallet(id_, str(self._random.randint(0, 200)), currency="EUR" if place % 20 == 19 else "USD")
+
+    def _next(self) -> Planned:
+        chance = self._random.random()
+        for share, make in (
+            (DUPLICATES, self._duplicate),
+            (REUSED_IDS, self._reused_id),
+            (UNREADABLE, self._unreadable),
+            (REFUSED_AT_ONCE, self._refused_at_once),
+            (OTHER_KINDS, self._other_kind),
+        ):
+            if chance < share:
+                return make()
+            chance -= share
+        return self._plan(self._ordinary())
+
+    def _ordinary(self) -> Command:
+        kind = self._random.random()
+        if kind < 0.6:
+            return transfer(*self._random.sample(self.wallets, 2), self._amount())
+        return credit(self._wallet(), self._amount()) if kind < 0.8 else debit(self._wallet(), self._amount())
+
+    def _other_kind(self) -> Planned:
+        """Commands that are refused for a reason of business, or that depend on what came before."""
+        wallet, stranger = self._wallet(), self._random.choice(self._strangers)
+        version, whale = self._random.randint(0, 8), self.wallets[49 % len(self.wallets)]
+        kinds: Sequence[Callable[[], Command]] = (
+            lambda: transfer(wallet, wallet),
+            lambda: transfer(wallet, stranger),
+            lambda: transfer(stranger, wallet),
+            lambda: credit(stranger),
+            lambda: create_wallet(stranger, "10"),
+            lambda: create_wallet(wallet, "10"),
+            lambda: debit(wallet, "10000000"),
+            lambda: transfer(*self._random.sample(self.wallets, 2), "99999999"),
+            lambda: credit(wallet, currency="EUR"),
+            lambda: credit(wallet, expectedVersion=version),
+            lambda: transfer(*self._random.sample(self.wallets, 2), expectedVersion=version),
+            lambda: debit(wallet, notAfter="2019-12-31T23:59:59Z"),
+            lambda: credit(wallet, notAfter="2999-12-31T23:59:59+01:00"),
+            lambda: credit(whale, WHALE_BALANCE),
+        )
+        return self._plan(self._random.choice(kinds)())
+
+    def _duplicate(self) -> Planned:
+        """A command that its sender repeats, byte for byte."""
+        return self._random.choice(self.commands or self.beginning)
+
+    def _reused_id(self) -> Planned:
+        """Another command under an id that was used."""
+        return self._plan(self._ordinary() | {"commandId": self._random.choice(self._used)})
+
+    def _unreadable(self) -> Planned:
+        """What no command id can be read from."""
+        value = self._random.choice((None, b"", b"\xff\x00\xfe", b"[]", b'{"type":"CreditWallet"}', b"x" * 70_000))
+        return Planned(Record(self._wallet().encode(), value), "InvalidCommand")
+
+    def _refused_at_once(self) -> Planned:
+        """Commands whose id can be read, and that are wrong in themselves."""
+        wallet = self._wallet()
+        wrong: Sequence[tuple[Command, str]] = (
+            (credit(wallet, 1.5), "InvalidAmount"),
+            (debit(wallet, "0"), "InvalidAmount"),
+            (transfer(wallet, self._wallet(), "1.00001"), "InvalidAmount"),
+            (credit(wallet, unknown="field"), "InvalidCommand"),
+            (credit(wallet) | {"type": "MintMoney"}, "InvalidCommand"),
+            (create_wallet(wallet, expectedVersion=0), "InvalidCommand"),
+        )
+        command, code = self._random.choice(wrong)
+        self._used.append(command["commandId"])
+        return Planned(record_of(command), code)
+
+    def _plan(self, command: Command) -> Planned:
+        self._used.append(command["commandId"])
+        return Planned(record_of(command))
+
+    def _wallet(self) -> str:
+        return self._random.choice(self.wallets)
+
+    def _amount(self) -> Any:
+        units = self._random.randint(1, 900_000)
+        return self._random.choice((f"{units / 10_000:.4f}", str(units // 10_000 + 1), units // 10_000 + 1))
