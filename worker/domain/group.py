@@ -16,9 +16,10 @@ from worker.domain.wallet import Book, Hold, Wallet
 
 @dataclass(frozen=True, slots=True)
 class PartOutcome:
-    """What became of a part: its facts, or its rejection, and the hold that it names, as it stands after the group.
+    """What became of a part: its facts, or its rejection, and the hold that it names, as the part left it.
 
-    A part that was not run has none of these. `part` has the group's reference and metadata where it had none.
+    In a refused group, whose parts leave nothing, the hold is as it is. A part that was not run has none of these.
+    `part` has the group's reference and metadata where it had none.
     """
 
     part: Part
