@@ -38,7 +38,7 @@ def main() -> None:
     """Measure what the command line asks for, and print it."""
     arguments = _parser().parse_args()
     # Stopped politely, it still stops its servers.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     report = asyncio.run(_measure(arguments.parts or list(PARTS), arguments.commands, arguments.runs))
     if arguments.json:
         print(json.dumps(as_json(report), indent=2))
@@ -61,9 +61,15 @@ async def _measure(parts: list[str], commands: int, runs: int) -> Report:
     return Report(f"python -m bench.throughput {shlex.join(sys.argv[1:])}".strip(), machine, servers, measured)
 
 
+def _part(name: str) -> str:
+    if name not in PARTS:
+        raise argparse.ArgumentTypeError(f"no part {name!r}; there are: {', '.join(PARTS)}")
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=PARTS, help=f"some of {', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", type=_part, help=f"some of {', '.join(PARTS)} (all)")
     parser.add_argument("--commands", type=int, default=COMMANDS, help=f"commands a run ({COMMANDS})")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs of each part ({RUNS})")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")

@@ -30,7 +30,7 @@ def main() -> int:
     """Perform, and return the exit code."""
     arguments = _parser().parse_args()
     # Told to stop politely, it stops its servers as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         perform(arguments.folder, arguments.commands, arguments.seed)
     except (DemoError, DevstackError) as error:
@@ -94,11 +94,14 @@ async def _exchange(here: Stage, story: Story, commands: int) -> tuple[float, Ve
 
 async def _check_dead_letters(bootstrap_servers: str, story: Story) -> None:
     """What could not be read must be kept, byte for byte, and nothing else."""
-    found = await read_dead_letters(bootstrap_servers)
-    letters = {dict(letter.headers)["correlation_id"]: letter.value for letter in found}
     expected = {record.correlation_id: record.value for record in unreadable(story.told)}
+    found = await read_dead_letters(bootstrap_servers, len(expected))
+    letters = {dict(letter.headers)["correlation_id"]: letter.value for letter in found}
     if letters != expected or len(found) > len(expected):
-        raise DemoError(f"the dead letter topic holds {len(found)} records: {letters}; expected {expected}")
+        wrong = dict(letters.items() ^ expected.items())
+        raise DemoError(
+            f"the dead letter topic holds {len(found)} records, expected {len(expected)}; differing: {wrong}"
+        )
     show.fact(f"{len(letters)} records that could not be read are kept in the dead letter topic, as they came")
 
 

@@ -19,6 +19,7 @@ DEAD_LETTER_TOPIC = "wallet.commands.dlq"
 LINGER_MS = 5
 BATCH_BYTES = 128 * 1024
 POLL_MS = 1000
+CLOSE_S = 5.0
 PATIENCE_S = 60.0
 """How long nothing may come before the demo gives up."""
 
@@ -83,22 +84,44 @@ async def open_traffic(bootstrap_servers: str, look: Callable[[], None]) -> Asyn
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, acks="all", linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES
     )
-    async with producer, _reader(bootstrap_servers, REPLY_TOPIC) as replies:
+    async with _started(producer), _reader(bootstrap_servers, REPLY_TOPIC) as replies:
         yield Traffic(producer, replies, look)
 
 
-async def read_dead_letters(bootstrap_servers: str) -> list[ConsumerRecord]:
-    """Everything that is in the dead letter topic now."""
+async def read_dead_letters(bootstrap_servers: str, expected: int) -> list[ConsumerRecord]:
+    """Everything in the dead letter topic, once it holds as many as `expected`, or `PATIENCE_S` later.
+
+    The worker sends a record's reply and its dead letter together: the reply may be seen a moment before.
+    """
+    deadline = time.monotonic() + PATIENCE_S
     async with _reader(bootstrap_servers, DEAD_LETTER_TOPIC) as consumer:
-        return await _read_to_end(consumer)
+        found = await _read_to_end(consumer)
+        while len(found) < expected and time.monotonic() < deadline:
+            found += await _read_to_end(consumer)
+    return found
 
 
 @asynccontextmanager
 async def _reader(bootstrap_servers: str, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of all of `topic`, from its beginning, without a group."""
-    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
-        await consumer.seek_to_beginning()
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    async with _started(consumer):
+        while not consumer.assignment():  # noqa: ASYNC110 -- the client tells nobody when it has them
+            # Started is not yet assigned: without partitions, everything would look read.
+            await asyncio.sleep(POLL_MS / 1000)
         yield consumer
+
+
+@asynccontextmanager
+async def _started(client: AIOKafkaProducer | AIOKafkaConsumer) -> AsyncIterator[None]:
+    try:
+        await client.start()
+        yield
+    finally:
+        # In a task of its own: with its broker gone, a client would wait for long, and let out its own cancellation.
+        await asyncio.wait({asyncio.create_task(client.stop())}, timeout=CLOSE_S)
 
 
 async def _read_to_end(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -184,8 +184,13 @@ def _named(names: Iterable[str] | None) -> list[Server]:
 
 def _each(servers: list[Server], do: Callable[[Server], Result]) -> dict[str, Result]:
     """Do it to all servers at once; where some fail, finish the others, then raise one error that names them all."""
-    with ThreadPoolExecutor(len(SERVERS)) as pool:
-        futures = {server.name: pool.submit(do, server) for server in servers}
+    pool = ThreadPoolExecutor(len(SERVERS))
+    futures = {server.name: pool.submit(do, server) for server in servers}
+    try:
+        wait(futures.values())
+    finally:
+        # Also when Ctrl-C came in between: nothing may go on starting behind the back of whoever stops it all.
+        pool.shutdown(wait=True)
     problems = [error for future in futures.values() if (error := future.exception()) is not None]
     unexpected = [error for error in problems if not isinstance(error, DevstackError)]
     if unexpected:

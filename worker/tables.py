@@ -108,6 +108,10 @@ ledger = sa.Table(
     sa.Column("correlation_id", sa.Text, comment="text, or hexadecimal where it was not UTF-8"),
     sa.Column("traceparent", sa.String(64)),
     sa.Column("occurred_at", TIME, nullable=False),
+    # Few entries: where the wallet's metadata as of a version is looked up, without walking all entries before it.
+    sa.Index(
+        "ix_ledger_wallet_metadata", "wallet_id", "version", postgresql_where=sa.text("wallet_metadata IS NOT NULL")
+    ),
 )
 
 # One row for each command that was decided, with its reply: permanent, so that a duplicate is known for ever.

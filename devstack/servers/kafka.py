@@ -85,7 +85,7 @@ def _format(jars: Path, site: Site, data: Path) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     settings = _write_settings(site, data)
     done = subprocess.run(
-        [*_java(jars), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)],
+        [*_java(jars), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(settings)],
         capture_output=True,
         text=True,
         check=False,

@@ -67,6 +67,13 @@ def upgrade() -> None:
         sa.Column("occurred_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("wallet_id", "version", name=op.f("pk_ledger")),
     )
+    op.create_index(
+        "ix_ledger_wallet_metadata",
+        "ledger",
+        ["wallet_id", "version"],
+        unique=False,
+        postgresql_where=sa.text("wallet_metadata IS NOT NULL"),
+    )
     op.create_table(
         "wallets",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -170,5 +177,8 @@ def downgrade() -> None:
     op.drop_table("holds")
     op.drop_index(op.f("ix_wallets_owner_id"), table_name="wallets")
     op.drop_table("wallets")
+    op.drop_index(
+        "ix_ledger_wallet_metadata", table_name="ledger", postgresql_where=sa.text("wallet_metadata IS NOT NULL")
+    )
     op.drop_table("ledger")
     op.drop_table("commands")

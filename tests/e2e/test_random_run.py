@@ -23,7 +23,7 @@ from tests.support.world import World
 
 COMMANDS = int(os.environ.get("WALLEX_E2E_COMMANDS", "1500"))
 WALLETS = int(os.environ.get("WALLEX_E2E_WALLETS", "100"))
-KILLS = int(os.environ.get("WALLEX_E2E_KILLS", "4"))
+KILLS = int(os.environ.get("WALLEX_E2E_KILLS", "3"))
 PARTITIONS = 12
 MEANINGLESS = ("commandId", "notAfter")
 

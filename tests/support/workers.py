@@ -60,10 +60,11 @@ class Worker:
 
     async def until_ready(self) -> None:
         """Wait until /readyz says yes."""
-        await self.assigned()
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.ready())[0] != 200:  # noqa: ASYNC110
-                await asyncio.sleep(POLL_S)
+        await self._until_ready_says(200)
+
+    async def until_not_ready(self) -> None:
+        """Wait until /readyz says no."""
+        await self._until_ready_says(503)
 
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples of exactly this name, over all labels."""
@@ -95,6 +96,11 @@ class Worker:
         await eventually(lambda: self.code is not None, "the worker's end", patience_s)
         assert self.code is not None
         return self.code
+
+    async def _until_ready_says(self, status: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.ready())[0] != status:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
 
     async def _url(self) -> str:
         return f"http://127.0.0.1:{(await self.logged('health_listening'))['port']}"

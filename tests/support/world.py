@@ -93,7 +93,7 @@ class World:
         return {id_.partition: found.offset for id_, found in offsets.items() if found.offset >= 0}
 
     async def commit(self, offsets: dict[int, int]) -> None:
-        """Set the offsets of the group, which must have no members, by hand."""
+        """Set the offsets of the group by hand; its workers must have ended."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers, group_id=self.group, enable_auto_commit=False
         )

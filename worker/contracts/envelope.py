@@ -30,6 +30,7 @@ DLQ_ATTEMPT = "dlq_attempt"
 DLQ_TRUNCATED = "dlq_truncated"
 
 CORRELATION_ID_BYTES_MAX = 256
+KEY_BYTES_MAX = 128 * 1024
 TOPIC_NAME_MAX = 249
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -104,6 +105,11 @@ def read_envelope(headers: Headers, reply_topics: ReplyTopics) -> Envelope:
         traceparent=_traceparent(last.get(TRACEPARENT)),
         attempt=_attempt(last.get(DLQ_ATTEMPT)),
     )
+
+
+def fitting_key(key: bytes | None) -> bytes | None:
+    """A record's key as it goes on to the reply and the dead letter: cut where it would make them too large to send."""
+    return key if key is None else key[:KEY_BYTES_MAX]
 
 
 def reply_headers(

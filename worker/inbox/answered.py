@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
@@ -28,8 +28,15 @@ class Answered:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Answered records on their way out. `took_ms` says how long each stage took."""
+    """Answered records on their way out.
+
+    `took_ms` says how long each stage took, `oldest_ms` is the oldest record's Kafka timestamp.
+    """
 
     answered: Sequence[Answered]
     took_ms: dict[str, float]
     contradictory: frozenset[str] = frozenset()
+    oldest_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.oldest_ms = min(answered.record.timestamp for answered in self.answered)

@@ -10,7 +10,7 @@ from worker.outbox.publish import Message
 
 VALUE_BYTES_MAX = 512 * 1024
 HEADER_BYTES_MAX = 256 * 1024
-"""Of the headers that the record came with: with the value this stays below Kafka's usual limit of a mebibyte."""
+"""Of the headers that the record came with: with value and key this stays below Kafka's usual limit of a mebibyte."""
 HEADER_OVERHEAD_BYTES = 10
 """At most so much beside a header's name and value: their two lengths."""
 
@@ -18,7 +18,8 @@ HEADER_OVERHEAD_BYTES = 10
 def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt: int) -> Message:
     """The record for the dead-letter topic `topic` (contract, "Kafka topics").
 
-    The value is cut to `VALUE_BYTES_MAX` and the record's own headers to `HEADER_BYTES_MAX`; `dlq_truncated` says so.
+    The value is cut to `VALUE_BYTES_MAX`, the record's own headers to `HEADER_BYTES_MAX`, its key to
+    `envelope.KEY_BYTES_MAX`; `dlq_truncated` says so.
     """
     headers: dict[str, str] = {
         envelope.DLQ_ERROR_CODE: rejected.code,
@@ -30,14 +31,14 @@ def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt:
         envelope.DLQ_ATTEMPT: str(attempt),
     }
     came_with, value = _within_limit(record, frozenset(headers)), record.value
-    cut = value is not None and len(value) > VALUE_BYTES_MAX
+    key, cut = envelope.fitting_key(record.key), value is not None and len(value) > VALUE_BYTES_MAX
     # What an earlier dead letter said of this record is said anew.
     fewer = len(came_with) < sum(name not in headers for name, _ in record.headers)
-    if cut or fewer:
+    if cut or fewer or key != record.key:
         headers[envelope.DLQ_TRUNCATED] = "true"
     return Message(
         topic=topic,
-        key=record.key,
+        key=key,
         value=value[:VALUE_BYTES_MAX] if cut else value,
         headers=[*((name, text.encode()) for name, text in headers.items()), *came_with],
         is_reply=False,

@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.contracts.envelope import reply_headers
+from worker.contracts.envelope import fitting_key, reply_headers
 from worker.crash_points import crash_point
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.offsets import commit_answered
@@ -50,6 +50,7 @@ class Pipeline:
     to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     unanswered: deque[Batch] = field(default_factory=deque)
     acknowledged: dict[str, int] = field(default_factory=dict)
+    contradictory: frozenset[str] = frozenset()
 
     async def put(self, batch: Batch) -> None:
         """Hand over a batch whose transaction is committed; wait where the stages are full."""
@@ -63,9 +64,7 @@ class Pipeline:
 
     def oldest_timestamp_ms(self) -> int | None:
         """The Kafka timestamp of the oldest record that is decided and not answered; None where there is none."""
-        return min(
-            (answered.record.timestamp for batch in self.unanswered for answered in batch.answered), default=None
-        )
+        return min((batch.oldest_ms for batch in self.unanswered), default=None)
 
     async def run(self) -> None:
         """Run both stages."""
@@ -100,10 +99,13 @@ class Pipeline:
         runs = runs_of(event for answered in batch.answered for event in answered.outcome.events)
         made = self._unacknowledged(batch, runs)
         proofs = await until_available("postgres", lambda: load_proofs(self.engine, made)) if made else []
-        if not runs and not proofs:
-            return
-        batch.contradictory = await append_runs(self.store, self.engine, self.metrics, runs, proofs)
-        self._acknowledge([run for run in (*proofs, *runs) if run.wallet_id not in batch.contradictory])
+        # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
+        runs = [run for run in runs if run.wallet_id not in self.contradictory]
+        proofs = [proof for proof in proofs if proof.wallet_id not in self.contradictory]
+        if runs or proofs:
+            self.contradictory |= await append_runs(self.store, self.engine, self.metrics, runs, proofs)
+        batch.contradictory = self.contradictory
+        self._acknowledge([run for run in (*proofs, *runs) if run.wallet_id not in self.contradictory])
 
     def _unacknowledged(self, batch: Batch, runs: Iterable[Run]) -> dict[str, int]:
         """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
@@ -159,7 +161,7 @@ def reply_message(answered: Answered) -> Message:
     outcome = answered.outcome
     status = ACCEPTED if outcome.error_code is None else REJECTED
     headers = reply_headers(answered.envelope, answered.command_id, status, replayed=outcome.replayed)
-    return Message(answered.envelope.reply_topic, answered.record.key, outcome.reply, headers)
+    return Message(answered.envelope.reply_topic, fitting_key(answered.record.key), outcome.reply, headers)
 
 
 def _wallets(outcome: Outcome) -> Iterable[str]:

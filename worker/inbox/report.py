@@ -29,20 +29,22 @@ def measured(metrics: WorkerMetrics, stage: str, took_ms: dict[str, float]) -> I
 def report(metrics: WorkerMetrics, batch: Batch) -> None:
     """Count what became of the batch's commands, and say it in one line."""
     first = [answered for answered in batch.answered if not answered.outcome.replayed]
-    counted = Counter((answered.type or "", answered.outcome.error_code) for answered in first)
+    counted = Counter((answered.type or "", str(answered.outcome.error_code or "")) for answered in first)
+    rejected: Counter[str] = Counter()
     for (type_, code), count in counted.items():
-        metrics.commands.labels(type_, REJECTED if code else ACCEPTED, code or "").inc(count)
+        metrics.commands.labels(type_, REJECTED if code else ACCEPTED, code).inc(count)
+        rejected.update({code: count} if code else {})
     replayed = len(batch.answered) - len(first)
     metrics.replayed.inc(replayed)
     metrics.batch_commands.observe(len(batch.answered))
     log.info(
         "batch",
         records=len(batch.answered),
-        accepted=sum(count for (_, code), count in counted.items() if code is None),
-        rejected=dict(Counter({code: count for (_, code), count in counted.items() if code is not None})),
+        accepted=len(first) - rejected.total(),
+        rejected=dict(rejected),
         replayed=replayed,
         events=sum(len(answered.outcome.events) for answered in batch.answered),
         partitions=len({answered.partition.id for answered in batch.answered}),
-        age_ms=round(time.time() * 1000) - min(answered.record.timestamp for answered in batch.answered),
+        age_ms=round(time.time() * 1000) - batch.oldest_ms,
         took_ms=batch.took_ms,
     )

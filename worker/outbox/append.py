@@ -7,7 +7,8 @@ once, and each named one by where it stands:
 - in between: what it lacks, and a proof of what it has. (A run of which only a part is there is refused for ever.)
 - before our first: another worker is late, or dead. Tried again every `BEHIND_RETRY_S`; only once the stream has not
   moved for `BEHIND_PATIENCE_S` it is helped, from the ledger. Helping at once makes two workers' copies collide, and
-  a copy in flight times out.
+  a copy in flight times out. Where the event of a repeated command is missing, its worker died in mid-way, and each
+  batch that it left would be waited for: there `REPEATED_PATIENCE_S` is enough.
 
 Promises: returns when every event is in its stream once, or its wallet is named as contradictory. Safe to repeat.
 """
@@ -31,6 +32,7 @@ from worker.telemetry.metrics import WorkerMetrics
 
 BEHIND_RETRY_S = 0.025
 BEHIND_PATIENCE_S = 1.0
+REPEATED_PATIENCE_S = 0.1
 DELETED = -5
 """This and below it: no stream that can be appended to."""
 
@@ -42,12 +44,14 @@ class Appending:
     """What is still to be done: `proofs` are sent next, then `ready` runs; `late` ones wait for another worker.
 
     No wallet has two runs among `ready`, for a call must not name a stream twice. `stands` says of a wallet whose run
-    was late at which revision its stream stood, and since when (monotonic seconds).
+    was late at which revision its stream stood, and since when (monotonic seconds); one that has not moved for
+    `patience_s` is helped.
     """
 
     store: EventStore
     engine: AsyncEngine
     metrics: WorkerMetrics
+    patience_s: float
     proofs: list[Run] = field(default_factory=list)
     ready: list[Run] = field(default_factory=list)
     late: dict[str, Run] = field(default_factory=dict)
@@ -63,9 +67,10 @@ async def append_runs(
     At most one run and one proof for each wallet. Waits for as long as KurrentDB or Postgres are away. A proof whose
     event is not there yet is appended like a run.
     """
-    work = Appending(store, engine, metrics, proofs=list(proofs))
+    work = Appending(store, engine, metrics, REPEATED_PATIENCE_S, proofs=list(proofs))
     await _finish(work)
     # Only now: a proof that turned out to be lacking is a run itself, of a wallet that may have another one here.
+    work.patience_s = BEHIND_PATIENCE_S
     work.ready = [run for run in runs if run.wallet_id not in work.contradictory]
     await _finish(work)
     return frozenset(work.contradictory)
@@ -154,7 +159,7 @@ def _wait(work: Appending, run: Run, at: int) -> None:
 async def _try_late_again(work: Appending) -> None:
     """Make the late runs ready again; those whose streams have long not moved, with what these lack."""
     late, work.late = work.late, {}
-    patience_began = time.monotonic() - BEHIND_PATIENCE_S
+    patience_began = time.monotonic() - work.patience_s
     lacking = {
         wallet_id: (work.stands[wallet_id][0] + 1, run.first - 1)
         for wallet_id, run in late.items()

@@ -58,6 +58,7 @@ class Subscription:
         # Of the thread and the loop: what was gathered, and whether the thread may go on.
         self._lock = threading.Lock()
         self._room = threading.Event()
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -143,8 +144,8 @@ class Subscription:
             self._bytes += len(event.data) + len(event.metadata)
             is_first = len(self._events) == 1
             is_full = len(self._events) >= BATCH_EVENTS_MAX or self._bytes >= BATCH_BYTES_MAX
-            if is_full:
-                # Under the lock: the loop may take the batch before this thread begins to wait.
+            if is_full and not self._ended:
+                # Under the lock: the loop may take the batch, or end it all, before this thread begins to wait.
                 self._room.clear()
         if is_first:
             self._loop.call_soon_threadsafe(self._arrived.set)
@@ -154,7 +155,9 @@ class Subscription:
 
     async def _end(self) -> None:
         self._call.cancel()
-        self._room.set()
+        with self._lock:
+            self._ended = True
+            self._room.set()
         await asyncio.gather(self._reader, return_exceptions=True)
 
 

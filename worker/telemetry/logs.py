@@ -76,6 +76,10 @@ def _replace_handlers(handler: logging.Handler, level: str) -> None:
     logging.captureWarnings(capture=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(level if level == "DEBUG" else max(root.level, logging.WARNING))
+    for name, known in root.manager.loggerDict.items():
+        # Some libraries keep their lines to themselves: what they warn of would never be seen.
+        if isinstance(known, logging.Logger) and name.split(".")[0] in TALKATIVE:
+            known.propagate = True
 
 
 def _renderers(stream: TextIO) -> list[Processor]:
