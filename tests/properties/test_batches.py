@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.support.memory_ledger import MemoryLedger
 from tests.support.received import received
 from tests.support.strategies import NOON, WALLETS, command_id, commands, openings
+from worker.audit.fold import fold
+from worker.domain.wallet import Wallet
 from worker.ledger.decide_batch import Outcome, Received
 
 further = st.lists(commands(), max_size=25)
@@ -80,6 +82,20 @@ def test_a_group_happens_as_a_whole_or_not_at_all(batch):
         refused = reply["error"]["details"].get("index", 0)
         first = "notRun" if outcome.error_code == "CommandExpired" else "rejected"
         assert told == ["accepted"] * refused + [first] + ["notRun"] * (len(told) - refused - 1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(batches())
+def test_the_ledger_folded_again_comes_to_the_wallets(batch):
+    """Entry by entry, by the fold that decided them: what `wallex verify` compares with, for each type of event."""
+    ledger, _ = decide_all(batch)
+
+    folded: dict[str, Wallet] = {}
+    for entry in ledger.entries:
+        row = ledger.wallets[entry.wallet_id]
+        folded[entry.wallet_id], differences = fold(folded.get(entry.wallet_id), entry, row)
+        assert differences == []
+    assert folded == ledger.wallets
 
 
 @settings(deadline=None, max_examples=200)
