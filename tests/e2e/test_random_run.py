@@ -14,8 +14,9 @@ from collections import defaultdict
 import pytest
 
 from tests.support.documents import projecting
+from tests.support.explain import explain
 from tests.support.invariants import Books, check, check_committed
-from tests.support.model import Answer, Command, Model, explain
+from tests.support.model import Answer, Command, Model
 from tests.support.replies import Topic, code, content, header
 from tests.support.story import Planned, Story
 from tests.support.world import World

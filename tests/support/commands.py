@@ -53,9 +53,56 @@ def transfer(from_wallet_id: str, to_wallet_id: str, amount: Any = "1", **fields
     return _command("Transfer", fromWalletId=from_wallet_id, toWalletId=to_wallet_id, amount=amount, **fields)
 
 
+def place_hold(wallet_id: str, hold_id: str, amount: Any = "1", **fields: Any) -> Command:
+    """Reserve money."""
+    return _command("PlaceHold", walletId=wallet_id, holdId=hold_id, amount=amount, **fields)
+
+
+def release_hold(wallet_id: str, hold_id: str, **fields: Any) -> Command:
+    """Give a hold free."""
+    return _command("ReleaseHold", walletId=wallet_id, holdId=hold_id, **fields)
+
+
+def capture_hold(wallet_id: str, hold_id: str, **fields: Any) -> Command:
+    """Pay out what a hold reserves."""
+    return _command("CaptureHold", walletId=wallet_id, holdId=hold_id, **fields)
+
+
+def expire_hold(wallet_id: str, hold_id: str, **fields: Any) -> Command:
+    """End a hold whose time is over."""
+    return _command("ExpireHold", walletId=wallet_id, holdId=hold_id, **fields)
+
+
+def suspend_wallet(wallet_id: str, **fields: Any) -> Command:
+    """Let no money out."""
+    return _command("SuspendWallet", walletId=wallet_id, **fields)
+
+
+def reactivate_wallet(wallet_id: str, **fields: Any) -> Command:
+    """Lift a suspension."""
+    return _command("ReactivateWallet", walletId=wallet_id, **fields)
+
+
+def close_wallet(wallet_id: str, **fields: Any) -> Command:
+    """End an empty wallet."""
+    return _command("CloseWallet", walletId=wallet_id, **fields)
+
+
+def update_metadata(wallet_id: str, metadata: dict[str, Any], **fields: Any) -> Command:
+    """Merge into a wallet's metadata."""
+    return _command("UpdateMetadata", walletId=wallet_id, metadata=metadata, **fields)
+
+
+def atomic(*parts: Command, **fields: Any) -> Command:
+    """All of `parts` or none; what makes commands of them is left out."""
+    kept = [{name: value for name, value in part.items() if name != "commandId"} for part in parts]
+    return _command("Atomic", commands=kept, **fields)
+
+
 def record_of(command: Command, *headers: tuple[str, bytes | None], partition: int | None = None) -> Record:
     """The record that carries `command`, under the key that the contract asks for."""
-    key = command.get("fromWalletId") or command["walletId"]
+    first = command.get("commands", [command])[0]
+    key = first.get("fromWalletId") or first["walletId"]
     return Record(key.encode(), json.dumps(command).encode(), headers, partition)
 
 

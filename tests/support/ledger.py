@@ -18,17 +18,26 @@ from worker.ledger.decide_batch import Outcome, Received
 from worker.ledger.settle import Parked, settle
 from worker.settings import Settings
 
-# A wallet is its entries: as many as its version says, without a gap, the last one's balance its own.
+# A wallet is its entries: as many as its version says, without a gap, the last one's balances its own, and what they
+# moved and reserved together; what is held is what its active holds reserve.
 WRONG_WALLETS = """
 SELECT wallet.id::text, wallet.version, wallet.balance, book.*
 FROM wallets AS wallet
 LEFT JOIN LATERAL (
     SELECT count(*) AS entries, max(version) AS last, (array_agg(balance ORDER BY version DESC))[1] AS last_balance,
-           sum(CASE event_type WHEN 'WalletDebited' THEN -amount ELSE amount END) AS moved
+           (array_agg(held_balance ORDER BY version DESC))[1] AS last_held,
+           sum(CASE WHEN event_type IN ('WalletCreated', 'WalletCredited') THEN amount
+                    WHEN event_type IN ('WalletDebited', 'HoldCaptured') THEN -amount ELSE 0 END) AS moved,
+           sum(CASE WHEN event_type = 'HoldPlaced' THEN amount
+                    WHEN event_type LIKE 'Hold%' THEN -(hold::jsonb ->> 'amount')::numeric ELSE 0 END) AS reserved
     FROM ledger WHERE wallet_id = wallet.id
 ) AS book ON true
-WHERE (entries, last, last_balance, moved)
-      IS DISTINCT FROM (wallet.version + 1, wallet.version, wallet.balance, wallet.balance)
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(amount), 0) AS active FROM holds WHERE wallet_id = wallet.id AND status = 'ACTIVE'
+) AS holds ON true
+WHERE (entries, last, last_balance, moved, last_held, reserved, active)
+      IS DISTINCT FROM (wallet.version + 1, wallet.version, wallet.balance, wallet.balance, wallet.held_balance,
+                        wallet.held_balance, wallet.held_balance)
 """
 
 # An entry belongs to a command that says so, and a command's entries are there.
@@ -68,6 +77,14 @@ async def balances(engine: AsyncEngine) -> dict[str, tuple[Decimal, int]]:
         return {
             row[0]: (row[1], row[2]) for row in await connection.fetch("SELECT id::text, balance, version FROM wallets")
         }
+
+
+async def states(engine: AsyncEngine) -> dict[str, tuple[str, str, int]]:
+    """Each wallet's balance, held balance and version, after the books were checked."""
+    await balances(engine)
+    query = "SELECT id::text, balance::text, held_balance::text, version FROM wallets"
+    async with raw_connection(engine) as connection:
+        return {row[0]: tuple(row[1:]) for row in await connection.fetch(query)}
 
 
 async def recorded(engine: AsyncEngine, command_id: str) -> list[tuple[int, str | None]]:

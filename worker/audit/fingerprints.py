@@ -14,8 +14,8 @@ from uuid import UUID
 import orjson
 
 from worker.audit.compare import own_properties
-from worker.contracts.commands import UUID_PATTERN
 from worker.contracts.events import STREAM_PREFIX
+from worker.contracts.fields import UUID_PATTERN
 from worker.ledger.entry import NewEvent
 from worker.projection.document import RecordedEvent
 from worker.projection.follow import EventLog

@@ -7,15 +7,13 @@ amount makes of the wallet before it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from worker.audit.entry_fact import UnreadableEntry, fact_of
 from worker.audit.report import NONE, Difference, Store, show
 from worker.contracts.events import EventType
-from worker.contracts.money import ZERO
 from worker.contracts.status import WalletStatus
 from worker.domain.evolve import evolve
-from worker.domain.facts import Fact, WalletCreated, WalletCredited, WalletDebited
-from worker.domain.wallet import NO_METADATA, Wallet
+from worker.domain.wallet import Wallet
 from worker.ledger.entry import Entry
 
 _FOLDED = ("status", "balance", "held_balance", "version", "metadata", "created_at", "updated_at")
@@ -30,7 +28,8 @@ def fold(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Walle
     differences = []
     if entry.version != expected_version + 1:
         differences.append(_in_ledger(entry, "follows version", expected_version, entry.version - 1))
-    after = evolve(wallet, _fact(wallet, entry, row), entry.occurred_at)
+    after, wrong = _evolve(wallet, entry, row)
+    differences += wrong
     said = {"status": entry.status, "balance": entry.balance, "held_balance": entry.held_balance}
     for name, found in said.items():
         expected = getattr(after, name)
@@ -38,8 +37,7 @@ def fold(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Walle
             differences.append(_in_ledger(entry, name, expected, found))
     if entry.occurred_at < after.updated_at:
         differences.append(_in_ledger(entry, "occurred_at not before", after.updated_at, entry.occurred_at))
-    given = replace(
-        after,
+    given = after._replace(
         version=entry.version,
         status=WalletStatus.__members__.get(entry.status, after.status),
         balance=entry.balance,
@@ -62,14 +60,17 @@ def compare_row(wallet_id: str, row: Wallet | None, wallet: Wallet | None) -> It
             yield Difference(wallet_id, Store.POSTGRES, f"wallets row {name}", show(expected), show(found))
 
 
-def _fact(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> Fact:
-    amount, counterparty = entry.amount or ZERO, entry.counterparty_wallet_id
-    if wallet is None or entry.event_type == EventType.WALLET_CREATED:
-        owner_id, currency = (row.owner_id, row.currency) if row else ("", "")
-        return WalletCreated(entry.wallet_id, owner_id, currency, amount, entry.wallet_metadata or NO_METADATA)
-    if entry.event_type == EventType.WALLET_DEBITED:
-        return WalletDebited(entry.wallet_id, amount, counterparty)
-    return WalletCredited(entry.wallet_id, amount, counterparty)
+def _evolve(wallet: Wallet | None, entry: Entry, row: Wallet | None) -> tuple[Wallet, list[Difference]]:
+    """What `evolve` makes of `wallet`; one whose entry says nothing that can be folded stays as it was."""
+    owner_id, currency = (row.owner_id, row.currency) if row else ("", "")
+    if wallet is None:
+        # A ledger that does not begin with a creation is a difference, which the version tells: it is folded as one.
+        first = entry._replace(event_type=EventType.WALLET_CREATED)
+        return evolve(None, fact_of(first, owner_id, currency), entry.occurred_at), []
+    try:
+        return evolve(wallet, fact_of(entry, owner_id, currency), entry.occurred_at), []
+    except UnreadableEntry as unreadable:
+        return wallet, [_in_ledger(entry, "is an entry", entry.event_type, unreadable)]
 
 
 def _in_ledger(entry: Entry, what: str, expected: object, found: object) -> Difference:

@@ -25,9 +25,10 @@ SUM_BALANCES = """
 SELECT wallet.currency, sum(wallet.balance), coalesce(sum(booked.total), 0)
 FROM wallets AS wallet
 LEFT JOIN (SELECT wallet_id,
-                  sum(CASE event_type WHEN 'WalletDebited' THEN -amount ELSE amount END) AS total
+                  sum(CASE WHEN event_type IN ('WalletDebited', 'HoldCaptured') THEN -amount ELSE amount END) AS total
            FROM ledger
-           WHERE event_type IN ('WalletCreated', 'WalletCredited', 'WalletDebited') AND transfer_id IS NULL
+           WHERE event_type IN ('WalletCreated', 'WalletCredited', 'WalletDebited', 'HoldCaptured')
+                 AND transfer_id IS NULL
            GROUP BY wallet_id) AS booked ON booked.wallet_id = wallet.id
 GROUP BY wallet.currency
 ORDER BY wallet.currency

@@ -46,7 +46,7 @@ def check_command(type_: str, fields: dict[str, Any]) -> tuple[Command, bytes]:
         return COMMAND.validate_json(value, by_alias=True, by_name=False), value
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if any(problem["type"] == "union_tag_invalid" for problem in problems):
+    if any(problem["type"] == "union_tag_invalid" and not problem["loc"] for problem in problems):
         raise NotationError(f"{type_!r} is no command's type: expected one of {_KNOWN_TYPES}")
     # The first step of a place is the type, by which its model was chosen.
     raise NotationError(

@@ -1,83 +1,29 @@
 """The commands: what a sender may ask for, as pydantic models (contract, "Commands").
 
 Reading is strict: an unknown field is refused, since a misspelt `expectedVersion` that is silently ignored would move
-money that its sender meant to protect. Ids stay text (lower-case UUIDs with hyphens), since text is what travels to
-every store. A model is frozen and holds exactly what the sender asked, defaults filled in.
+money that its sender meant to protect. A model is frozen and holds exactly what the sender asked, defaults filled in.
+
+Each command comes twice: as a part (what is asked), which is what an `Atomic` is made of and what is decided, and as a
+command (the part with an id and a deadline), which is what travels.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
-from worker.contracts.currencies import CURRENCIES
+from worker.contracts.fields import Currency, Metadata, OwnerId, Reason, Reference, Time, Uuid, Version
 from worker.contracts.money import ZERO, Amount, InitialBalance
+from worker.contracts.status import HoldType
 
-METADATA_BYTES_MAX = 8 * 1024
-
-UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-
-Uuid = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
-OwnerId = Annotated[str, Field(min_length=1, max_length=255)]
-Reference = Annotated[str, Field(max_length=255)]
+PARTS_MIN = 2
+PARTS_MAX = 100
 
 
-def _known_currency(value: str) -> str:
-    if value not in CURRENCIES:
-        raise PydanticCustomError("unknown_currency", "a currency is an ISO 4217 code in capitals, such as USD")
-    return value
-
-
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), AfterValidator(_known_currency)]
-
-
-def _storable_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        text = orjson.dumps(value)
-        survives = orjson.loads(text) == value
-    except (TypeError, ValueError):
-        survives = False
-    if not survives:
-        raise PydanticCustomError("metadata", "metadata is JSON without NaN, infinities and integers beyond 64 bits")
-    if len(text) > METADATA_BYTES_MAX:
-        raise PydanticCustomError("metadata", "metadata is at most 8192 bytes of compact JSON in UTF-8")
-    return value
-
-
-Metadata = Annotated[dict[str, Any], AfterValidator(_storable_metadata)]
-
-
-_match_rfc3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])",
-    re.IGNORECASE | re.ASCII,
-).fullmatch
-
-
-def _rfc3339(value: object) -> object:
-    # Pydantic would also take Unix time, a date alone, a time without seconds: the contract says RFC 3339.
-    if isinstance(value, datetime) or (isinstance(value, str) and _match_rfc3339(value)):
-        return value
-    raise PydanticCustomError("time", "a time is RFC 3339 text with a zone, such as 2026-11-22T12:00:00Z")
-
-
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise PydanticCustomError("time", "a time lies in the years 1 to 9999, in UTC as well") from None
-
-
-Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339), AfterValidator(_in_utc)]
-
-
-class CommandModel(BaseModel):
-    """What every command has in common."""
+class PartModel(BaseModel):
+    """What everything that may be asked has in common."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -89,23 +35,28 @@ class CommandModel(BaseModel):
         serialize_by_alias=True,
     )
 
-    command_id: Uuid = Field(description="The idempotency key.")
-    not_after: Time | None = Field(
-        None, description="Decided later than this, the command is refused with CommandExpired."
-    )
     reference: Reference | None = Field(None, description="The caller's own reference.")
     metadata: Metadata | None = Field(None, description="Of the event; at most 8 KiB.")
 
 
-class VersionedCommand(CommandModel):
-    """A command about a wallet that is there, which may insist on that wallet's version."""
+class CommandModel(PartModel):
+    """What makes a command of it: an id, and perhaps a deadline."""
 
-    expected_version: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
+    command_id: Uuid = Field(description="The idempotency key.")
+    not_after: Time | None = Field(
+        None, description="Decided later than this, the command is refused with CommandExpired."
+    )
+
+
+class VersionedPart(PartModel):
+    """Something asked of a wallet that is there, which may insist on that wallet's version."""
+
+    expected_version: Version | None = Field(
         None, description="`walletId` or `fromWalletId` must be at this version at the command's turn."
     )
 
 
-class CreateWallet(CommandModel):
+class CreateWalletPart(PartModel):
     """Open a wallet. `metadata` is the wallet's."""
 
     type: Literal["CreateWallet"]
@@ -115,7 +66,7 @@ class CreateWallet(CommandModel):
     initial_balance: InitialBalance = ZERO
 
 
-class CreditWallet(VersionedCommand):
+class CreditWalletPart(VersionedPart):
     """Pay money in."""
 
     type: Literal["CreditWallet"]
@@ -124,7 +75,7 @@ class CreditWallet(VersionedCommand):
     currency: Currency | None = Field(None, description="Missing: the wallet's.")
 
 
-class DebitWallet(VersionedCommand):
+class DebitWalletPart(VersionedPart):
     """Pay money out."""
 
     type: Literal["DebitWallet"]
@@ -133,7 +84,7 @@ class DebitWallet(VersionedCommand):
     currency: Currency | None = Field(None, description="Missing: the wallet's.")
 
 
-class Transfer(VersionedCommand):
+class TransferPart(VersionedPart):
     """Move money from one wallet to another: a debit and a credit, together or not at all."""
 
     type: Literal["Transfer"]
@@ -143,7 +94,177 @@ class Transfer(VersionedCommand):
     currency: Currency | None = Field(None, description="Missing: the wallet's.")
 
 
-Command = Annotated[CreateWallet | CreditWallet | DebitWallet | Transfer, Field(discriminator="type")]
+class PlaceHoldPart(VersionedPart):
+    """Reserve money: it stays in the balance and is no longer available."""
 
-COMMAND_TYPES: tuple[type[CommandModel], ...] = (CreateWallet, CreditWallet, DebitWallet, Transfer)
-COMMAND: TypeAdapter[CreateWallet | CreditWallet | DebitWallet | Transfer] = TypeAdapter(Command)
+    type: Literal["PlaceHold"]
+    wallet_id: Uuid
+    hold_id: Uuid
+    amount: Amount
+    hold_type: HoldType = Field(HoldType.PAYMENT, strict=False)
+    expires_at: Time | None = Field(None, description="Missing: the hold stays until it is released or captured.")
+
+
+class ReleaseHoldPart(VersionedPart):
+    """Give reserved money free."""
+
+    type: Literal["ReleaseHold"]
+    wallet_id: Uuid
+    hold_id: Uuid
+
+
+class CaptureHoldPart(VersionedPart):
+    """Pay reserved money out; what is left of the hold is given free in the same step."""
+
+    type: Literal["CaptureHold"]
+    wallet_id: Uuid
+    hold_id: Uuid
+    amount: Amount | None = Field(None, description="Missing: all of the hold.")
+    to_wallet_id: Uuid | None = Field(None, description="Pay the captured amount into this wallet.")
+
+
+class ExpireHoldPart(VersionedPart):
+    """End a hold whose time is over. The worker sends it by itself."""
+
+    type: Literal["ExpireHold"]
+    wallet_id: Uuid
+    hold_id: Uuid
+
+
+class SuspendWalletPart(VersionedPart):
+    """Let no more money out, and place no hold."""
+
+    type: Literal["SuspendWallet"]
+    wallet_id: Uuid
+    reason: Reason | None = None
+
+
+class ReactivateWalletPart(VersionedPart):
+    """Lift a suspension."""
+
+    type: Literal["ReactivateWallet"]
+    wallet_id: Uuid
+    reason: Reason | None = None
+
+
+class CloseWalletPart(VersionedPart):
+    """End a wallet that is empty, for good."""
+
+    type: Literal["CloseWallet"]
+    wallet_id: Uuid
+
+
+class UpdateMetadataPart(VersionedPart):
+    """Merge `metadata` into the wallet's; a null value removes the key."""
+
+    type: Literal["UpdateMetadata"]
+    wallet_id: Uuid
+    metadata: Metadata
+
+
+class CreateWallet(CreateWalletPart, CommandModel):
+    """Open a wallet. `metadata` is the wallet's."""
+
+
+class CreditWallet(CreditWalletPart, CommandModel):
+    """Pay money in."""
+
+
+class DebitWallet(DebitWalletPart, CommandModel):
+    """Pay money out."""
+
+
+class Transfer(TransferPart, CommandModel):
+    """Move money from one wallet to another: a debit and a credit, together or not at all."""
+
+
+class PlaceHold(PlaceHoldPart, CommandModel):
+    """Reserve money: it stays in the balance and is no longer available."""
+
+
+class ReleaseHold(ReleaseHoldPart, CommandModel):
+    """Give reserved money free."""
+
+
+class CaptureHold(CaptureHoldPart, CommandModel):
+    """Pay reserved money out; what is left of the hold is given free in the same step."""
+
+
+class ExpireHold(ExpireHoldPart, CommandModel):
+    """End a hold whose time is over. The worker sends it by itself."""
+
+
+class SuspendWallet(SuspendWalletPart, CommandModel):
+    """Let no more money out, and place no hold."""
+
+
+class ReactivateWallet(ReactivateWalletPart, CommandModel):
+    """Lift a suspension."""
+
+
+class CloseWallet(CloseWalletPart, CommandModel):
+    """End a wallet that is empty, for good."""
+
+
+class UpdateMetadata(UpdateMetadataPart, CommandModel):
+    """Merge `metadata` into the wallet's; a null value removes the key."""
+
+
+Part = (
+    CreateWalletPart
+    | CreditWalletPart
+    | DebitWalletPart
+    | TransferPart
+    | PlaceHoldPart
+    | ReleaseHoldPart
+    | CaptureHoldPart
+    | ExpireHoldPart
+    | SuspendWalletPart
+    | ReactivateWalletPart
+    | CloseWalletPart
+    | UpdateMetadataPart
+)
+
+
+class Atomic(CommandModel):
+    """Do all of `commands`, in order, each seeing what the ones before did; or none of them."""
+
+    type: Literal["Atomic"]
+    commands: Annotated[
+        list[Annotated[Part, Field(discriminator="type")]], Field(min_length=PARTS_MIN, max_length=PARTS_MAX)
+    ]
+
+
+# Everything that is decided by itself: all commands but the group of them.
+Single = (
+    CreateWallet
+    | CreditWallet
+    | DebitWallet
+    | Transfer
+    | PlaceHold
+    | ReleaseHold
+    | CaptureHold
+    | ExpireHold
+    | SuspendWallet
+    | ReactivateWallet
+    | CloseWallet
+    | UpdateMetadata
+)
+Command = Single | Atomic
+
+COMMAND_TYPES: tuple[type[CommandModel], ...] = (
+    CreateWallet,
+    CreditWallet,
+    DebitWallet,
+    Transfer,
+    PlaceHold,
+    ReleaseHold,
+    CaptureHold,
+    ExpireHold,
+    SuspendWallet,
+    ReactivateWallet,
+    CloseWallet,
+    UpdateMetadata,
+    Atomic,
+)
+COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from worker.contracts.commands import Uuid
+from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
-from worker.contracts.status import WalletStatus
+from worker.contracts.status import HoldStatus, HoldType, WalletStatus
 
 STREAM_PREFIX = "wallet-"
 CORRELATION_ID = "$correlationId"
@@ -33,6 +33,18 @@ class EventType(StrEnum):
     WALLET_CREATED = "WalletCreated"
     WALLET_CREDITED = "WalletCredited"
     WALLET_DEBITED = "WalletDebited"
+    HOLD_PLACED = "HoldPlaced"
+    HOLD_RELEASED = "HoldReleased"
+    HOLD_CAPTURED = "HoldCaptured"
+    HOLD_EXPIRED = "HoldExpired"
+    WALLET_SUSPENDED = "WalletSuspended"
+    WALLET_REACTIVATED = "WalletReactivated"
+    WALLET_CLOSED = "WalletClosed"
+    WALLET_METADATA_UPDATED = "WalletMetadataUpdated"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class EventModel(BaseModel):
@@ -50,8 +62,9 @@ class EventModel(BaseModel):
     wallet_id: Uuid
     version: int = Field(ge=0, description="The event's revision in the stream.")
     occurred_at: AwareDatetime
-    reference: str | None = Field(None, exclude_if=lambda value: value is None)
-    metadata: dict[str, Any] | None = Field(None, exclude_if=lambda value: value is None)
+    group_id: Uuid | None = Field(None, exclude_if=_is_none, description="The `Atomic` command that it is a part of.")
+    reference: str | None = Field(None, exclude_if=_is_none)
+    metadata: dict[str, Any] | None = Field(None, exclude_if=_is_none)
     owner_id: str
     currency: str
     status: WalletStatus
@@ -68,24 +81,102 @@ class WalletCreated(EventModel):
     initial_balance: Money
 
 
-class WalletCredited(EventModel):
+class Counterparty(EventModel):
+    """An event whose money came from, or went into, another wallet."""
+
+    counterparty_wallet_id: Uuid | None = Field(None, exclude_if=_is_none)
+    transfer_id: Uuid | None = Field(None, exclude_if=_is_none)
+
+
+class WalletCredited(Counterparty):
     """Money came in, by a credit or from another wallet."""
 
     amount: Money
-    counterparty_wallet_id: Uuid | None = Field(None, exclude_if=lambda value: value is None)
-    transfer_id: Uuid | None = Field(None, exclude_if=lambda value: value is None)
 
 
-class WalletDebited(EventModel):
+class WalletDebited(Counterparty):
     """Money went out, by a debit or into another wallet."""
 
     amount: Money
-    counterparty_wallet_id: Uuid | None = Field(None, exclude_if=lambda value: value is None)
-    transfer_id: Uuid | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class HoldState(BaseModel):
+    """A hold as it is after the event, whole."""
+
+    model_config = EventModel.model_config
+
+    hold_id: Uuid
+    status: HoldStatus
+    type: HoldType
+    amount: Money = Field(description="What was reserved.")
+    captured_amount: Money = Field(description="What of it was paid out.")
+    reference: str | None = Field(None, exclude_if=_is_none)
+    metadata: dict[str, Any] | None = Field(None, exclude_if=_is_none)
+    expires_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
+    released_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
+    captured_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class HoldPlaced(EventModel):
+    """Money was reserved: `amount` is no longer available."""
+
+    amount: Money
+    hold: HoldState
+
+
+class HoldReleased(EventModel):
+    """A hold was given free: `amount` is available again."""
+
+    amount: Money
+    hold: HoldState
+
+
+class HoldCaptured(Counterparty):
+    """`amount` of a hold was paid out; what else it reserved is available again."""
+
+    amount: Money
+    hold: HoldState
+
+
+class HoldExpired(EventModel):
+    """The time of a hold was over: `amount` is available again."""
+
+    amount: Money
+    hold: HoldState
+
+
+class WalletSuspended(EventModel):
+    """The wallet lets no more money out, and places no hold."""
+
+    reason: str | None = Field(None, exclude_if=_is_none)
+
+
+class WalletReactivated(EventModel):
+    """A suspension was lifted."""
+
+    reason: str | None = Field(None, exclude_if=_is_none)
+
+
+class WalletClosed(EventModel):
+    """The wallet takes nothing any more."""
+
+
+class WalletMetadataUpdated(EventModel):
+    """The wallet's metadata changed: `walletMetadata` is what it is now."""
 
 
 EVENT_MODELS: dict[EventType, type[EventModel]] = {
     EventType.WALLET_CREATED: WalletCreated,
     EventType.WALLET_CREDITED: WalletCredited,
     EventType.WALLET_DEBITED: WalletDebited,
+    EventType.HOLD_PLACED: HoldPlaced,
+    EventType.HOLD_RELEASED: HoldReleased,
+    EventType.HOLD_CAPTURED: HoldCaptured,
+    EventType.HOLD_EXPIRED: HoldExpired,
+    EventType.WALLET_SUSPENDED: WalletSuspended,
+    EventType.WALLET_REACTIVATED: WalletReactivated,
+    EventType.WALLET_CLOSED: WalletClosed,
+    EventType.WALLET_METADATA_UPDATED: WalletMetadataUpdated,
 }

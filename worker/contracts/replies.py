@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from worker.contracts.commands import Uuid
+from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
-from worker.contracts.status import WalletStatus
+from worker.contracts.status import HoldStatus, WalletStatus
 
 
 class ErrorCode(StrEnum):
@@ -43,6 +43,10 @@ class ErrorCode(StrEnum):
     REPLY_TOPIC_NOT_ALLOWED = "ReplyTopicNotAllowed"
     INVALID_COMMAND = "InvalidCommand"
     INTERNAL_ERROR = "InternalError"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ReplyModel(BaseModel):
@@ -78,6 +82,26 @@ class Error(ReplyModel):
     details: dict[str, Any]
 
 
+class HoldState(ReplyModel):
+    """The hold that a command named, as it is after the command."""
+
+    hold_id: Uuid
+    status: HoldStatus
+    amount: Money
+    captured_amount: Money
+    expires_at: AwareDatetime | None
+
+
+class PartReply(ReplyModel):
+    """What became of a part of an `Atomic`. In a refused group an accepted part took no effect either."""
+
+    index: int = Field(ge=0)
+    type: str
+    status: Literal["accepted", "rejected", "notRun"]
+    error: Error | None = Field(None, exclude_if=_is_none)
+    hold: HoldState | None = Field(None, exclude_if=_is_none)
+
+
 class Reply(ReplyModel):
     """The one answer to a command. `commandId` is null where the record could not be read."""
 
@@ -85,5 +109,7 @@ class Reply(ReplyModel):
     type: str | None
     status: Literal["accepted", "rejected"]
     processed_at: AwareDatetime
-    error: Error | None = Field(None, exclude_if=lambda error: error is None)
+    error: Error | None = Field(None, exclude_if=_is_none)
     wallets: list[WalletState]
+    hold: HoldState | None = Field(None, exclude_if=_is_none, description="With a hold command.")
+    parts: list[PartReply] | None = Field(None, exclude_if=_is_none, description="With an `Atomic`.")

@@ -1,6 +1,7 @@
-"""The fold: a wallet and a fact make the next wallet. The only place where a balance changes.
+"""The fold: a wallet and a fact make the next wallet, a hold and a fact the next hold.
 
-Pure and total: whether a fact may happen was decided before (`decide`), so nothing is refused here.
+The only place where a balance changes. Pure and total: whether a fact may happen was decided before (`decide`), so
+nothing is refused here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,23 @@ from decimal import Decimal
 from typing import assert_never
 
 from worker.contracts.money import ZERO
-from worker.contracts.status import WalletStatus
-from worker.domain.facts import Fact, WalletCreated, WalletCredited, WalletDebited
-from worker.domain.wallet import Wallet
+from worker.contracts.status import HoldStatus, WalletStatus
+from worker.domain.facts import (
+    Fact,
+    HoldCaptured,
+    HoldExpired,
+    HoldFact,
+    HoldPlaced,
+    HoldReleased,
+    WalletClosed,
+    WalletCreated,
+    WalletCredited,
+    WalletDebited,
+    WalletMetadataUpdated,
+    WalletReactivated,
+    WalletSuspended,
+)
+from worker.domain.wallet import Hold, Wallet
 
 
 def evolve(wallet: Wallet | None, fact: Fact, now: datetime) -> Wallet:
@@ -21,44 +36,95 @@ def evolve(wallet: Wallet | None, fact: Fact, now: datetime) -> Wallet:
     Time never runs backwards in a stream: where the database's clock did, the last event's time stands (contract,
     "Commands", last rule).
     """
+    if isinstance(fact, WalletCreated):
+        return _created(fact, now)
+    if wallet is None:
+        raise ValueError("only WalletCreated can happen to a wallet that is not there")
     match fact:
         case WalletCredited():
-            return _with_balance(_there(wallet), fact.amount, now)
+            return _changed(wallet, now, balance=fact.amount)
         case WalletDebited():
-            return _with_balance(_there(wallet), -fact.amount, now)
-        case WalletCreated():
-            return Wallet(
-                id=fact.wallet_id,
-                owner_id=fact.owner_id,
-                currency=fact.currency,
-                status=WalletStatus.ACTIVE,
-                balance=fact.initial_balance,
-                held_balance=ZERO,
-                version=0,
-                metadata=fact.metadata,
-                created_at=now,
-                updated_at=now,
+            return _changed(wallet, now, balance=-fact.amount)
+        case HoldPlaced():
+            return _changed(wallet, now, held=fact.amount)
+        case HoldReleased() | HoldExpired():
+            return _changed(wallet, now, held=-fact.amount)
+        case HoldCaptured():
+            return _changed(wallet, now, balance=-fact.amount, held=-fact.amount - fact.released)
+        case WalletSuspended():
+            return _changed(wallet, now)._replace(status=WalletStatus.SUSPENDED)
+        case WalletReactivated():
+            return _changed(wallet, now)._replace(status=WalletStatus.ACTIVE)
+        case WalletClosed():
+            return _changed(wallet, now)._replace(status=WalletStatus.CLOSED)
+        case WalletMetadataUpdated():
+            return _changed(wallet, now)._replace(metadata=fact.metadata)
+        case _:
+            assert_never(fact)
+
+
+def evolve_hold(hold: Hold | None, fact: HoldFact, now: datetime) -> Hold:
+    """The hold after `fact`, which happened at `now`. `hold` is None exactly for `HoldPlaced`."""
+    if isinstance(fact, HoldPlaced):
+        return _placed(fact, now)
+    if hold is None:
+        raise ValueError("only HoldPlaced can happen to a hold that is not there")
+    match fact:
+        case HoldReleased():
+            return hold._replace(status=HoldStatus.RELEASED, released_at=now, updated_at=now)
+        case HoldExpired():
+            return hold._replace(status=HoldStatus.EXPIRED, updated_at=now)
+        case HoldCaptured():
+            return hold._replace(
+                status=HoldStatus.CAPTURED, captured_amount=fact.amount, captured_at=now, updated_at=now
             )
         case _:
             assert_never(fact)
 
 
-def _there(wallet: Wallet | None) -> Wallet:
-    if wallet is None:
-        raise ValueError("only WalletCreated can happen to a wallet that is not there")
-    return wallet
+def _created(fact: WalletCreated, now: datetime) -> Wallet:
+    return Wallet(
+        id=fact.wallet_id,
+        owner_id=fact.owner_id,
+        currency=fact.currency,
+        status=WalletStatus.ACTIVE,
+        balance=fact.initial_balance,
+        held_balance=ZERO,
+        version=0,
+        metadata=fact.metadata,
+        created_at=now,
+        updated_at=now,
+    )
 
 
-def _with_balance(wallet: Wallet, change: Decimal, now: datetime) -> Wallet:
+def _changed(wallet: Wallet, now: datetime, *, balance: Decimal = ZERO, held: Decimal = ZERO) -> Wallet:
     return Wallet(
         wallet.id,
         wallet.owner_id,
         wallet.currency,
         wallet.status,
-        wallet.balance + change,
-        wallet.held_balance,
+        wallet.balance + balance,
+        wallet.held_balance + held,
         wallet.version + 1,
         wallet.metadata,
         wallet.created_at,
-        now if now > wallet.updated_at else wallet.updated_at,
+        max(now, wallet.updated_at),
+    )
+
+
+def _placed(fact: HoldPlaced, now: datetime) -> Hold:
+    return Hold(
+        id=fact.hold_id,
+        wallet_id=fact.wallet_id,
+        amount=fact.amount,
+        captured_amount=ZERO,
+        status=HoldStatus.ACTIVE,
+        type=fact.hold_type,
+        reference=fact.reference,
+        metadata=fact.metadata,
+        expires_at=fact.expires_at,
+        released_at=None,
+        captured_at=None,
+        created_at=now,
+        updated_at=now,
     )

@@ -7,9 +7,11 @@ give the event its version, its id and its time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from worker.contracts.events import EventType
+from worker.contracts.status import HoldType
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class WalletCreated:
 
 @dataclass(frozen=True, slots=True)
 class WalletCredited:
-    """Money came in; from `counterparty_wallet_id` where it was a transfer."""
+    """Money came in; from `counterparty_wallet_id` where it was a transfer or a capture."""
 
     wallet_id: str
     amount: Decimal
@@ -47,4 +49,103 @@ class WalletDebited:
     type = EventType.WALLET_DEBITED
 
 
-Fact = WalletCreated | WalletCredited | WalletDebited
+@dataclass(frozen=True, slots=True)
+class HoldPlaced:
+    """Money was reserved. `metadata` is JSON text, or None."""
+
+    wallet_id: str
+    hold_id: str
+    amount: Decimal
+    hold_type: HoldType
+    reference: str | None
+    metadata: str | None
+    expires_at: datetime | None
+
+    type = EventType.HOLD_PLACED
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReleased:
+    """`amount`, all of a hold, was given free."""
+
+    wallet_id: str
+    hold_id: str
+    amount: Decimal
+
+    type = EventType.HOLD_RELEASED
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCaptured:
+    """`amount` of a hold was paid out, into `counterparty_wallet_id` where one is named; `released` was given free."""
+
+    wallet_id: str
+    hold_id: str
+    amount: Decimal
+    released: Decimal
+    counterparty_wallet_id: str | None = None
+
+    type = EventType.HOLD_CAPTURED
+
+
+@dataclass(frozen=True, slots=True)
+class HoldExpired:
+    """The time of a hold was over: `amount`, all of it, was given free."""
+
+    wallet_id: str
+    hold_id: str
+    amount: Decimal
+
+    type = EventType.HOLD_EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class WalletSuspended:
+    """No more money goes out."""
+
+    wallet_id: str
+    reason: str | None
+
+    type = EventType.WALLET_SUSPENDED
+
+
+@dataclass(frozen=True, slots=True)
+class WalletReactivated:
+    """A suspension was lifted."""
+
+    wallet_id: str
+    reason: str | None
+
+    type = EventType.WALLET_REACTIVATED
+
+
+@dataclass(frozen=True, slots=True)
+class WalletClosed:
+    """The wallet takes nothing any more."""
+
+    wallet_id: str
+
+    type = EventType.WALLET_CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class WalletMetadataUpdated:
+    """The wallet's metadata is now `metadata`, as JSON text."""
+
+    wallet_id: str
+    metadata: str
+
+    type = EventType.WALLET_METADATA_UPDATED
+
+
+HoldFact = HoldPlaced | HoldReleased | HoldCaptured | HoldExpired
+WalletFact = (
+    WalletCreated
+    | WalletCredited
+    | WalletDebited
+    | WalletSuspended
+    | WalletReactivated
+    | WalletClosed
+    | WalletMetadataUpdated
+)
+Fact = WalletFact | HoldFact

@@ -14,7 +14,7 @@ from decimal import Decimal
 from worker.contracts.money import BALANCE_MAX, format_money
 from worker.contracts.replies import ErrorCode
 from worker.contracts.times import format_time
-from worker.domain.wallet import Wallet
+from worker.domain.wallet import Hold, Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ def command_expired(not_after: datetime, now: datetime) -> Rejected:
 
 
 def same_wallet(wallet_id: str) -> Rejected:
-    """A transfer from a wallet to itself."""
-    return Rejected(ErrorCode.SAME_WALLET, "A transfer needs two different wallets.", {"walletId": wallet_id})
+    """A transfer or a capture from a wallet to itself."""
+    return Rejected(ErrorCode.SAME_WALLET, "Money moves between two different wallets.", {"walletId": wallet_id})
 
 
 def wallet_not_found(wallet_id: str) -> Rejected:
@@ -92,3 +92,69 @@ def balance_limit_exceeded(wallet: Wallet, amount: Decimal) -> Rejected:
         "limit": format_money(BALANCE_MAX),
     }
     return Rejected(ErrorCode.BALANCE_LIMIT_EXCEEDED, "The balance would pass the limit of a wallet.", details)
+
+
+def wallet_not_empty(wallet: Wallet) -> Rejected:
+    """Only an empty wallet can be closed."""
+    details = {
+        "walletId": wallet.id,
+        "balance": format_money(wallet.balance),
+        "held": format_money(wallet.held_balance),
+    }
+    return Rejected(ErrorCode.WALLET_NOT_EMPTY, "Only a wallet without money and active holds can be closed.", details)
+
+
+def metadata_too_large(wallet: Wallet, size: int, limit: int) -> Rejected:
+    """The wallet's metadata would pass its limit after merging."""
+    details: dict[str, str | int] = {"walletId": wallet.id, "bytes": size, "limit": limit}
+    return Rejected(ErrorCode.METADATA_TOO_LARGE, "The wallet's metadata would be too large after merging.", details)
+
+
+def hold_not_found(wallet_id: str, hold_id: str) -> Rejected:
+    """The wallet has no such hold."""
+    details = {"walletId": wallet_id, "holdId": hold_id}
+    return Rejected(ErrorCode.HOLD_NOT_FOUND, "The wallet has no such hold.", details)
+
+
+def hold_already_exists(wallet_id: str, hold_id: str) -> Rejected:
+    """The hold id was used before, in this wallet or another: which one is not told."""
+    message = "This holdId was used before. A new hold needs an id of its own."
+    return Rejected(ErrorCode.HOLD_ALREADY_EXISTS, message, {"walletId": wallet_id, "holdId": hold_id})
+
+
+def hold_not_active(hold: Hold) -> Rejected:
+    """The hold ended before."""
+    details = {"walletId": hold.wallet_id, "holdId": hold.id, "status": hold.status.value}
+    return Rejected(ErrorCode.HOLD_NOT_ACTIVE, f"The hold is {hold.status.lower()}.", details)
+
+
+def hold_expired(wallet_id: str, hold_id: str, expires_at: datetime | None, now: datetime) -> Rejected:
+    """The time of the hold is over."""
+    details = {"walletId": wallet_id, "holdId": hold_id, "now": format_time(now)}
+    if expires_at is not None:
+        details["expiresAt"] = format_time(expires_at)
+    return Rejected(ErrorCode.HOLD_EXPIRED, "The time of the hold is over.", details)
+
+
+def hold_not_due(hold: Hold, now: datetime) -> Rejected:
+    """The hold may not expire yet, or never."""
+    details = {"walletId": hold.wallet_id, "holdId": hold.id, "now": format_time(now)}
+    if hold.expires_at is not None:
+        details["expiresAt"] = format_time(hold.expires_at)
+    return Rejected(ErrorCode.HOLD_NOT_DUE, "The time of the hold is not over.", details)
+
+
+def capture_exceeds_hold(hold: Hold, amount: Decimal) -> Rejected:
+    """More was to be captured than is reserved."""
+    details = {
+        "walletId": hold.wallet_id,
+        "holdId": hold.id,
+        "held": format_money(hold.amount),
+        "requested": format_money(amount),
+    }
+    return Rejected(ErrorCode.CAPTURE_EXCEEDS_HOLD, "The hold reserves less than the amount.", details)
+
+
+def in_part(rejected: Rejected, index: int) -> Rejected:
+    """The rejection of a group: that of its part number `index`, from 0."""
+    return Rejected(rejected.code, rejected.message, {**rejected.details, "index": index})

@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from worker.contracts.commands import COMMAND, COMMAND_TYPES, Command
+from worker.contracts.commands import COMMAND, COMMAND_TYPES, Command, PartModel
 from worker.contracts.envelope import Envelope, ReplyTopics, read_envelope
 from worker.contracts.money import INVALID_AMOUNT
 from worker.contracts.replies import ErrorCode
@@ -80,8 +80,13 @@ def fingerprint(command: Command) -> bytes:
     """A hash of what `command` means: everything but its id and `notAfter`, defaults filled in, amounts normalised."""
     meaning = {name: value for name, value in command.__dict__.items() if name not in _NOT_MEANING}
     return blake2b(
-        orjson.dumps(meaning, default=str, option=orjson.OPT_SORT_KEYS), digest_size=FINGERPRINT_BYTES
+        orjson.dumps(meaning, default=_meaning, option=orjson.OPT_SORT_KEYS), digest_size=FINGERPRINT_BYTES
     ).digest()
+
+
+def _meaning(value: object) -> object:
+    """A part of a group by its fields, as a command is; money as text."""
+    return value.__dict__ if isinstance(value, PartModel) else str(value)
 
 
 def find_command_id(value: bytes | None) -> str | None:
@@ -130,8 +135,11 @@ def _from_validation(error: ValidationError) -> Rejected:
 
 
 def _path(error: ErrorDetails) -> str:
-    # The first step is the name of the command's type, by which its model was chosen.
-    return ".".join(str(step) for step in error["loc"][1:])
+    # The first step is the name of the command's type, by which its model was chosen; so is a part's, behind its index.
+    steps = error["loc"][1:]
+    if steps[0:1] == ("commands",):
+        steps = steps[:2] + steps[3:]
+    return ".".join(map(str, steps))
 
 
 def _invalid(path: str, reason: str) -> Rejected:

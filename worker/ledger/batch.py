@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.crash_points import crash_point
 from worker.database import raw_transaction
-from worker.domain.decide import wallet_ids
+from worker.domain.decide import hold_ids, wallet_ids
+from worker.domain.wallet import Book
 from worker.ledger.decide_batch import Decided, Failed, Outcome, Received, decide_batch, fail
-from worker.ledger.lock import lock_wallets, read_clock
+from worker.ledger.lock import fetch_holds, lock_wallets, read_clock
 from worker.ledger.persist import persist
 from worker.ledger.recall import recall
 
@@ -28,9 +29,10 @@ async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outc
     """
     async with raw_transaction(engine) as connection:
         locked = await lock_wallets(connection, {id_ for received in batch for id_ in wallet_ids(received.command)})
+        holds = await fetch_holds(connection, {id_ for received in batch for id_ in hold_ids(received.command)})
         crash_point("lock")
         ran = await recall(connection, [received.command.command_id for received in batch])
-        decided = decide_batch(batch, locked, ran, await read_clock(connection))
+        decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection))
         await persist(connection, decided)
         crash_point("persist")
     crash_point("commit")
@@ -44,7 +46,7 @@ async def record_failure(engine: AsyncEngine, failed: Failed) -> Outcome:
     """
     async with raw_transaction(engine) as connection:
         ran = await recall(connection, [failed.command_id])
-        decided = Decided(await read_clock(connection), {}, {}, ran)
+        decided = Decided(await read_clock(connection), Book({}, {}), {}, {}, ran)
         fail(failed, decided)
         await persist(connection, decided)
     return decided.outcomes[0]

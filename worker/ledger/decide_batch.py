@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
-
-from worker.contracts.commands import Command
+from worker.contracts.commands import Atomic, Command
 from worker.contracts.envelope import Envelope
 from worker.contracts.times import format_time
 from worker.domain.decide import decide, wallet_ids
-from worker.domain.evolve import evolve
-from worker.domain.facts import Fact, WalletCreated
+from worker.domain.facts import HoldPlaced
+from worker.domain.group import decide_group, hold_named
 from worker.domain.rejections import Rejected, idempotency_conflict
-from worker.domain.wallet import NO_METADATA, Wallet
-from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
+from worker.domain.wallet import Book, Hold, Wallet
+from worker.ledger.entry import Entry, NewEvent
+from worker.ledger.happen import Cause, Happened, Step, happen
 from worker.ledger.recall import Ran
-from worker.ledger.reply import INTERNAL_ERROR, accepted_reply, rejected_reply
+from worker.ledger.reply import INTERNAL_ERROR, Said, accepted_reply, rejected_reply
 
 UNREAD = "unread"
 """What stands for the type of a command that could not be read."""
@@ -84,23 +83,32 @@ class Outcome:
 
 @dataclass(slots=True)
 class Decided:
-    """A batch's outcomes, in order, and the wallets as they were locked and as they are after it."""
+    """A batch's outcomes, in order, and the book as it was locked and as it is after it.
+
+    `placed` are the headers that each new hold's command came with: an expiry is answered there too.
+    """
 
     now: datetime
-    locked: Mapping[str, Wallet]
+    locked: Book
     wallets: dict[str, Wallet]
+    holds: dict[str, Hold]
     ran: dict[str, Ran]
     outcomes: list[Outcome] = field(default_factory=list)
+    placed: dict[str, Envelope] = field(default_factory=dict)
+
+    @property
+    def book(self) -> Book:
+        """The wallets and holds as the commands so far left them."""
+        return Book(self.wallets, self.holds)
 
 
-def decide_batch(
-    batch: Sequence[Received], locked: Mapping[str, Wallet], ran: Mapping[str, Ran], now: datetime
-) -> Decided:
+def decide_batch(batch: Sequence[Received], locked: Book, ran: Mapping[str, Ran], now: datetime) -> Decided:
     """Decide `batch` in order, at the time `now`.
 
-    `locked` are the wallets it names, as they stand under its locks; `ran` are those of its commands that ran before.
+    `locked` are the wallets and holds it names, as they stand under its locks; `ran` are those of its commands that ran
+    before.
     """
-    decided = Decided(now, locked, dict(locked), dict(ran))
+    decided = Decided(now, locked, dict(locked.wallets), dict(locked.holds), dict(ran))
     now_text = format_time(now)
     for received in batch:
         decided.outcomes.append(_recalled(received, decided) or _run(received, decided, now_text))
@@ -143,15 +151,46 @@ def _recalled(received: Received, decided: Decided) -> Outcome | None:
 
 def _run(received: Received, decided: Decided, now_text: str) -> Outcome:
     """Decide a command for the first time, or again after an unexpected failure."""
-    command, wallets = received.command, decided.wallets
-    decision = decide(command, wallets, decided.now)
+    command = received.command
+    if isinstance(command, Atomic):
+        return _run_group(received, command, decided, now_text)
+    decision = decide(command, decided.book, decided.now)
     if isinstance(decision, Rejected):
-        named = [wallets[id_] for id_ in wallet_ids(command) if id_ in wallets]
-        reply = rejected_reply(command.command_id, command.type, now_text, decision, named)
-        return _record(received, decided, decision.code, reply)
-    happened = _happen(received, decision, decided)
-    reply = accepted_reply(command.command_id, command.type, now_text, [wallets[id_] for id_ in wallet_ids(command)])
-    return _record(received, decided, None, reply, happened)
+        said = Said(_named(command, decided), hold=hold_named(command, decided.book))
+        return _record(received, decided, decision.code, rejected_reply(*_who(command), now_text, decision, said))
+    happened = _happen(received, [(command, fact) for fact in decision], decided)
+    said = Said(_named(command, decided), hold=hold_named(command, decided.book))
+    return _record(received, decided, None, accepted_reply(*_who(command), now_text, said), happened)
+
+
+def _run_group(received: Received, command: Atomic, decided: Decided, now_text: str) -> Outcome:
+    """Decide a group: all of its parts happen, or none."""
+    group = decide_group(command, decided.book, decided.now)
+    if group.rejected is not None:
+        said = Said(_named(command, decided), parts=group.parts)
+        reply = rejected_reply(*_who(command), now_text, group.rejected, said)
+        return _record(received, decided, group.rejected.code, reply)
+    happened = _happen(received, [(outcome.part, fact) for outcome in group.parts for fact in outcome.facts], decided)
+    said = Said(_named(command, decided), parts=group.parts)
+    return _record(received, decided, None, accepted_reply(*_who(command), now_text, said), happened)
+
+
+def _happen(received: Received, steps: Sequence[Step], decided: Decided) -> list[Happened]:
+    command = received.command
+    cause = Cause(command.command_id, received.envelope, command if isinstance(command, Atomic) else None)
+    for _, fact in steps:
+        if isinstance(fact, HoldPlaced):
+            decided.placed[fact.hold_id] = received.envelope
+    return happen(cause, steps, decided.wallets, decided.holds, decided.now)
+
+
+def _who(command: Command) -> tuple[str, str]:
+    return command.command_id, command.type
+
+
+def _named(command: Command, decided: Decided) -> list[Wallet]:
+    """The wallets that `command` names and that exist, as they are now."""
+    return [decided.wallets[id_] for id_ in wallet_ids(command) if id_ in decided.wallets]
 
 
 def _record(
@@ -178,48 +217,3 @@ def _record(
     )
     entries, events = tuple(entry for entry, _ in happened), tuple(event for _, event in happened)
     return Outcome(error_code, reply, entries=entries, events=events, recorded=row)
-
-
-def _happen(received: Received, facts: Sequence[Fact], decided: Decided) -> list[tuple[Entry, NewEvent]]:
-    """Fold `facts` into the wallets; each makes one entry, and one event of it."""
-    happened = []
-    for place, fact in enumerate(facts):
-        wallet = evolve(decided.wallets.get(fact.wallet_id), fact, decided.now)
-        decided.wallets[wallet.id] = wallet
-        entry = _entry(received, fact, place, wallet)
-        constants = Constants(wallet.owner_id, wallet.currency, wallet.created_at, wallet.metadata)
-        happened.append((entry, new_event(entry, constants)))
-    return happened
-
-
-def _entry(received: Received, fact: Fact, place: int, wallet: Wallet) -> Entry:
-    command, envelope = received.command, received.envelope
-    if isinstance(fact, WalletCreated):
-        # A wallet's first metadata is the wallet's, not the event's (contract, "Commands").
-        amount, counterparty, metadata = fact.initial_balance, None, None
-        wallet_metadata = wallet.metadata if wallet.metadata != NO_METADATA else None
-    else:
-        amount, counterparty, metadata = fact.amount, fact.counterparty_wallet_id, command.metadata
-        wallet_metadata = None
-    return Entry(
-        wallet_id=wallet.id,
-        version=wallet.version,
-        event_id=event_id(command.command_id, place),
-        event_type=fact.type,
-        command_id=command.command_id,
-        amount=amount,
-        balance=wallet.balance,
-        held_balance=wallet.held_balance,
-        status=wallet.status,
-        wallet_metadata=wallet_metadata,
-        counterparty_wallet_id=counterparty,
-        transfer_id=command.command_id if counterparty is not None else None,
-        group_id=None,
-        hold=None,
-        reason=None,
-        reference=command.reference,
-        metadata=orjson.dumps(metadata).decode() if metadata is not None else None,
-        correlation_id=envelope.correlation_text,
-        traceparent=envelope.traceparent,
-        occurred_at=wallet.updated_at,
-    )

@@ -1,4 +1,4 @@
-"""Lock all wallets of a batch, then read the time."""
+"""Lock all wallets of a batch, fetch its holds, then read the time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import cast
 
-from worker.contracts.status import WalletStatus
+from worker.contracts.status import HoldStatus, HoldType, WalletStatus
 from worker.database import RawConnection
-from worker.domain.wallet import Wallet
+from worker.domain.wallet import Hold, Wallet
 
 # Sorted, in one statement: batches that share wallets wait for one another, and never in a circle.
 LOCK_WALLETS = """
@@ -17,6 +17,15 @@ FROM wallets
 WHERE id = ANY($1::uuid[])
 ORDER BY id
 FOR UPDATE
+"""
+
+# By id, whatever their status or wallet: an id that another wallet used is taken, and its hold is not found here. Not
+# locked: whoever changes a hold has its wallet locked, and a new one under the same id is a unique violation.
+FETCH_HOLDS = """
+SELECT id::text, wallet_id::text, amount, captured_amount, status, type, reference, metadata,
+       expires_at, released_at, captured_at, created_at, updated_at
+FROM holds
+WHERE id = ANY($1::uuid[])
 """
 
 # The statement's own time, not the transaction's: what waited for its locks must not be decided in the past.
@@ -30,6 +39,8 @@ SELECT id::text FROM (SELECT id FROM wallets WHERE id = ANY($1::uuid[]) FOR UPDA
 """
 
 _STATUS = {status.value: status for status in WalletStatus}
+_HOLD_STATUS = {status.value: status for status in HoldStatus}
+_HOLD_TYPE = {type_.value: type_ for type_ in HoldType}
 
 
 async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
@@ -37,6 +48,16 @@ async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> dict[
     rows = await connection.fetch(LOCK_WALLETS, sorted(ids))
     return {
         id_: Wallet(id_, owner_id, currency, _STATUS[status], *rest) for id_, owner_id, currency, status, *rest in rows
+    }
+
+
+async def fetch_holds(connection: RawConnection, ids: Collection[str]) -> dict[str, Hold]:
+    """Return the holds that exist, by id, once their wallets are locked."""
+    if not ids:
+        return {}
+    return {
+        id_: Hold(id_, wallet_id, amount, captured, _HOLD_STATUS[status], _HOLD_TYPE[type_], *rest)
+        for id_, wallet_id, amount, captured, status, type_, *rest in await connection.fetch(FETCH_HOLDS, sorted(ids))
     }
 
 

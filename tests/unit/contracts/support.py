@@ -11,11 +11,12 @@ from aiokafka import ConsumerRecord
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from worker.contracts.commands import COMMAND
+from worker.contracts.commands import COMMAND, COMMAND_TYPES
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
 ID = "5f0c8d0e-9a58-4c56-8d0b-3f6f1f0a7c01"
+PART_TYPES = frozenset(model.__name__ for model in COMMAND_TYPES)
 WALLET = "3b241101-e2bb-4255-8caf-4136c566a962"
 
 
@@ -58,8 +59,15 @@ def faults(model: type[BaseModel] | TypeAdapter[Any], raw: bytes) -> list[tuple[
         else:
             model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        return [(".".join(map(str, fault["loc"])), fault["type"]) for fault in error.errors()]
+        return [(".".join(_steps(fault["loc"])), fault["type"]) for fault in error.errors()]
     return []
+
+
+def _steps(place: tuple[int | str, ...]) -> Iterator[str]:
+    """The steps to a fault, without the type behind a part's index: it says which model was chosen."""
+    for before, step in zip((None, *place), place, strict=False):
+        if not (isinstance(before, int) and step in PART_TYPES):
+            yield str(step)
 
 
 def references(part: Any) -> Iterator[str]:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from tests.unit.contracts.support import ID, WALLET, command_faults, credit, credit_json, faults
-from worker.contracts.commands import COMMAND, METADATA_BYTES_MAX, CreditWallet
+from worker.contracts.commands import COMMAND, CreditWallet
+from worker.contracts.fields import METADATA_BYTES_MAX
 from worker.contracts.times import format_time
 
 

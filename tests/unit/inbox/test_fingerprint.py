@@ -63,7 +63,45 @@ def test_defaults_that_are_filled_in_are_the_same_as_said():
     assert _fingerprint(orjson.dumps(least)) == _fingerprint(orjson.dumps(said))
 
 
+GROUP = {
+    "commandId": ID,
+    "type": "Atomic",
+    "commands": [
+        {"type": "DebitWallet", "walletId": WALLET, "amount": "5"},
+        {"type": "PlaceHold", "walletId": WALLET, "holdId": OTHER_ID, "amount": "7", "metadata": {"a": 1, "b": 2}},
+    ],
+}
+
+
+def test_the_parts_of_a_group_mean_what_they_would_mean_as_commands():
+    """Amounts normalised, defaults filled in, names without an order."""
+    debit, place = GROUP["commands"]
+    again = {
+        **GROUP,
+        "notAfter": "2026-11-22T12:00:00Z",
+        "commands": [
+            {**dict(reversed(debit.items())), "amount": 5, "currency": None},
+            {**place, "amount": "7.000", "holdType": "PAYMENT", "metadata": {"b": 2, "a": 1}},
+        ],
+    }
+
+    assert _fingerprint(orjson.dumps(GROUP)) == _fingerprint(orjson.dumps(again))
+
+
 ANOTHER_MEANING = {
+    "group": GROUP,
+    "group's parts turned": {**GROUP, "commands": GROUP["commands"][::-1]},
+    "group's part": {**GROUP, "commands": [{**GROUP["commands"][0], "amount": "6"}, GROUP["commands"][1]]},
+    "group's metadata": {**GROUP, "metadata": {}},
+    "hold": {"commandId": ID, **GROUP["commands"][1]},
+    "hold's type": {"commandId": ID, **GROUP["commands"][1], "holdType": "ESCROW"},
+    "hold's end": {"commandId": ID, **GROUP["commands"][1], "expiresAt": "2026-11-22T12:00:00Z"},
+    "capture": {"commandId": ID, "type": "CaptureHold", "walletId": WALLET, "holdId": OTHER_ID},
+    "capture into": {"commandId": ID, "type": "CaptureHold", "walletId": WALLET, "holdId": OTHER_ID, "toWalletId": ID},
+    "suspension": {"commandId": ID, "type": "SuspendWallet", "walletId": WALLET},
+    "suspension's reason": {"commandId": ID, "type": "SuspendWallet", "walletId": WALLET, "reason": "r"},
+    "null that removes": {"commandId": ID, "type": "UpdateMetadata", "walletId": WALLET, "metadata": {"a": None}},
+    "null inside": {"commandId": ID, "type": "UpdateMetadata", "walletId": WALLET, "metadata": {}},
     "the command": GOOD,
     "type": {**GOOD, "type": "DebitWallet"},
     "walletId": {**GOOD, "walletId": OTHER_ID},

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from worker.contracts.commands import UUID_PATTERN
 from worker.contracts.envelope import CORRELATION_ID, REPLY_TO
+from worker.contracts.fields import UUID_PATTERN
 from worker.contracts.schemas.examples import EXAMPLES, Valid
 from worker.contracts.schemas.headers import (
     COMMAND_HEADERS_EXAMPLE,

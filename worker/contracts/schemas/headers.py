@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.contracts import envelope
-from worker.contracts.commands import UUID_PATTERN
+from worker.contracts.fields import UUID_PATTERN
 from worker.contracts.schemas.messages import identified
 
 _CORRELATION = {

@@ -45,8 +45,6 @@ def message_schema(message: Message) -> dict[str, Any]:
 def command_union_schema() -> dict[str, Any]:
     """The JSON Schema of whatever may stand on a command topic; `type` says which command it is."""
     schema = COMMAND.json_schema(mode="validation", schema_generator=_Schema)
-    # OpenAPI's word, which strict JSON Schema tools refuse; each command's `type` is a `const` and says the same.
-    del schema["discriminator"]
     head = {"title": "Command", "description": "Any command; `type` says which."}
     return identified("commands:Command", head | schema)
 
@@ -59,6 +57,12 @@ def identified(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 class _Schema(GenerateJsonSchema):
     """Pydantic's generator, less what says nothing: titles derived from names, and nulls that are never written."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        generated = super().tagged_union_schema(schema)
+        # OpenAPI's word, which strict JSON Schema tools refuse; each command's `type` is a `const` and says the same.
+        del generated["discriminator"]
+        return generated
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

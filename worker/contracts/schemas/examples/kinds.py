@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.contracts.money import INVALID_AMOUNT
 from worker.contracts.replies import ErrorCode
 
 
@@ -59,6 +60,14 @@ class Invalid:
 
 
 Example = Valid | Invalid
+
+
+def invalid_command(
+    name: str, why: str, value: Mapping[str, Any], path: str, error: str, *, by_schema: bool = True
+) -> Invalid:
+    """A command that is refused, with the code that its sender is answered."""
+    code = ErrorCode.INVALID_AMOUNT if error == INVALID_AMOUNT else ErrorCode.INVALID_COMMAND
+    return Invalid(name, why, value, path, error, code, schema_refuses=by_schema)
 
 
 def but(value: Mapping[str, Any], /, **changes: Any) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The examples of the events: what the commands of `commands.py` made of their wallets."""
+"""Examples of the events of money paid in, out and across: what the examples of those commands made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.contracts.schemas.examples.commands import CREATE, OTHER_WALLET, TRANSFER, WALLET
+from worker.contracts.schemas.examples.commands_money import CREATE, TRANSFER
+from worker.contracts.schemas.examples.ids import OTHER_WALLET, WALLET
 from worker.contracts.schemas.examples.kinds import Example, Invalid, Valid, but, without
 
 CREATED = {
@@ -54,7 +55,7 @@ RECEIVED = but(
     walletMetadata={},
 )
 
-EVENT_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
+MONEY_EVENT_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "WalletCreated": (
         Valid("empty", "A wallet without money, and the metadata that it was made with.", CREATED),
         Valid(

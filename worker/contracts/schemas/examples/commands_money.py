@@ -1,16 +1,12 @@
-"""The examples of the commands, with the contract's own amounts; what all commands share is shown on one of them."""
+"""Examples of the commands that pay in, out and across; what all commands share is shown on one of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from worker.contracts.money import INVALID_AMOUNT
-from worker.contracts.replies import ErrorCode
-from worker.contracts.schemas.examples.kinds import Example, Invalid, Valid, but, without
-
-WALLET = "3b241101-e2bb-4255-8caf-4136c566a962"
-OTHER_WALLET = "9b2d0c1e-6f3a-4f0d-8a55-1c6f5c1f7e20"
+from worker.contracts.schemas.examples.ids import OTHER_WALLET, WALLET
+from worker.contracts.schemas.examples.kinds import Example, Valid, but, invalid_command, without
 
 CREATE = {
     "commandId": "5f0c8d0e-9a58-4c56-8d0b-3f6f1f0a7c01",
@@ -39,13 +35,6 @@ TRANSFER = {
 }
 
 
-def _invalid(
-    name: str, why: str, value: Mapping[str, Any], path: str, error: str, *, by_schema: bool = True
-) -> Invalid:
-    code = ErrorCode.INVALID_AMOUNT if error == INVALID_AMOUNT else ErrorCode.INVALID_COMMAND
-    return Invalid(name, why, value, path, error, code, schema_refuses=by_schema)
-
-
 _CREATE_WALLET = (
     Valid("least", "What must be said: the wallet gets USD and an initial balance of 0.", CREATE),
     Valid(
@@ -60,18 +49,18 @@ _CREATE_WALLET = (
             notAfter="2026-11-22T12:00:00Z",
         ),
     ),
-    _invalid("without-owner", "Every wallet has an owner.", without(CREATE, "ownerId"), "ownerId", "missing"),
-    _invalid(
+    invalid_command("without-owner", "Every wallet has an owner.", without(CREATE, "ownerId"), "ownerId", "missing"),
+    invalid_command(
         "empty-owner", "An owner has 1 to 255 characters.", but(CREATE, ownerId=""), "ownerId", "string_too_short"
     ),
-    _invalid(
+    invalid_command(
         "currency-in-small-letters",
         "A currency is an ISO 4217 code in capitals.",
         but(CREATE, currency="usd"),
         "currency",
         "string_pattern_mismatch",
     ),
-    _invalid(
+    invalid_command(
         "unknown-currency",
         "Three capitals are not yet a currency of ISO 4217.",
         but(CREATE, currency="ABC"),
@@ -79,14 +68,14 @@ _CREATE_WALLET = (
         "unknown_currency",
         by_schema=False,
     ),
-    _invalid(
+    invalid_command(
         "expected-version",
         "A wallet that is not there yet has no version.",
         but(CREATE, expectedVersion=0),
         "expectedVersion",
         "extra_forbidden",
     ),
-    _invalid(
+    invalid_command(
         "negative-initial-balance",
         "A wallet does not begin in debt.",
         but(CREATE, initialBalance="-1.0000"),
@@ -98,10 +87,10 @@ _CREATE_WALLET = (
 _CREDIT_WALLET = (
     Valid("text-amount", "The usual way to write an amount.", CREDIT),
     Valid("integer-amount", "A JSON integer is an amount too.", but(CREDIT, amount=100)),
-    _invalid(
+    invalid_command(
         "number-with-fraction", "A binary float is not money.", but(CREDIT, amount=12.5), "amount", INVALID_AMOUNT
     ),
-    _invalid(
+    invalid_command(
         "number-with-empty-fraction",
         "A number written with a fraction is a float, also where the fraction is 0.",
         but(CREDIT, amount=5.0),
@@ -109,23 +98,23 @@ _CREDIT_WALLET = (
         INVALID_AMOUNT,
         by_schema=False,
     ),
-    _invalid("zero", "An amount is more than 0.", but(CREDIT, amount="0.0000"), "amount", INVALID_AMOUNT),
-    _invalid(
+    invalid_command("zero", "An amount is more than 0.", but(CREDIT, amount="0.0000"), "amount", INVALID_AMOUNT),
+    invalid_command(
         "over-the-limit",
         "An amount is at most 100000000000000.",
         but(CREDIT, amount="100000000000000.0001"),
         "amount",
         INVALID_AMOUNT,
     ),
-    _invalid("five-places", "Money has four places.", but(CREDIT, amount="1.00001"), "amount", INVALID_AMOUNT),
-    _invalid(
+    invalid_command("five-places", "Money has four places.", but(CREDIT, amount="1.00001"), "amount", INVALID_AMOUNT),
+    invalid_command(
         "capital-letters-in-id",
         "An id is a UUID in small letters, since it is compared as text.",
         but(CREDIT, walletId=WALLET.upper()),
         "walletId",
         "string_pattern_mismatch",
     ),
-    _invalid(
+    invalid_command(
         "over-8-kib-of-metadata",
         "Metadata has at most 8192 bytes as compact JSON.",
         but(CREDIT, metadata={"note": "x" * 8192}),
@@ -142,28 +131,28 @@ _DEBIT_WALLET = (
         "Only at version 7 of the wallet, only in US dollars, and not after noon.",
         but(DEBIT, currency="USD", expectedVersion=7, notAfter="2026-11-22T12:00:00+01:00", reference="invoice-12"),
     ),
-    _invalid(
+    invalid_command(
         "unknown-field",
         "A misspelt expectedVersion must not be ignored.",
         but(DEBIT, expectedversion=7),
         "expectedversion",
         "extra_forbidden",
     ),
-    _invalid(
+    invalid_command(
         "negative-version",
         "A version is at least 0.",
         but(DEBIT, expectedVersion=-1),
         "expectedVersion",
         "greater_than_equal",
     ),
-    _invalid(
+    invalid_command(
         "time-as-number",
         "A time is RFC 3339 text, not Unix time.",
         but(DEBIT, notAfter=1795348800),
         "notAfter",
         "time",
     ),
-    _invalid(
+    invalid_command(
         "time-without-zone",
         "Noon is not one moment.",
         but(DEBIT, notAfter="2026-11-22T12:00:00"),
@@ -176,20 +165,22 @@ _DEBIT_WALLET = (
 _TRANSFER = (
     Valid("least", "From one wallet to another.", TRANSFER),
     Valid("with-metadata", "Reference and metadata go into both events.", but(TRANSFER, metadata={"order": 4711})),
-    _invalid("without-target", "Money must go somewhere.", without(TRANSFER, "toWalletId"), "toWalletId", "missing"),
-    _invalid(
+    invalid_command(
+        "without-target", "Money must go somewhere.", without(TRANSFER, "toWalletId"), "toWalletId", "missing"
+    ),
+    invalid_command(
         "without-command-id",
         "Without an id a repeat could not be told.",
         without(TRANSFER, "commandId"),
         "commandId",
         "missing",
     ),
-    _invalid(
+    invalid_command(
         "wallet-id", "A transfer names two wallets.", but(TRANSFER, walletId=WALLET), "walletId", "extra_forbidden"
     ),
 )
 
-COMMAND_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
+MONEY_COMMAND_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "CreateWallet": _CREATE_WALLET,
     "CreditWallet": _CREDIT_WALLET,
     "DebitWallet": _DEBIT_WALLET,
