@@ -41,6 +41,8 @@ TRYING_MAX = 3
 LONE_PATIENCE_S = 5.0
 """A record that has not killed the process by then is not the kind that does: it waits for a server."""
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+BATCH_PARTS_MAX = 2_000
+"""Commands, and parts of groups, by the word that each has: a small group may make 200 large events."""
 
 log = structlog.get_logger(__name__)
 
@@ -216,13 +218,15 @@ class Intake:
 
 
 def _next_batch(left: Sequence[tuple[Partition, deque[ConsumerRecord]]]) -> list[Taken]:
-    """The next records of all partitions, as many of each as it may have now, `BATCH_BYTES_MAX` together."""
+    """The next records of all partitions, as many of each as it may have now, within the bounds of a batch together."""
     batch: list[Taken] = []
-    size = 0
+    size = parts = 0
     for partition, records in left:
         for _ in range(partition.take(len(records))):
-            size += len(records[0].value or b"")
-            if batch and size > BATCH_BYTES_MAX:
+            value = records[0].value or b""
+            size += len(value)
+            parts += value.count(b'"type"')
+            if batch and (size > BATCH_BYTES_MAX or parts > BATCH_PARTS_MAX):
                 return batch
             batch.append((partition, records.popleft()))
     return batch
