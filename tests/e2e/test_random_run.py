@@ -38,8 +38,6 @@ def story() -> Story:
     return Story(seed, WALLETS, COMMANDS)
 
 
-# aiohttp's advice on bodies over a mebibyte, which a backlog's bulks are: an error here, a line in the log otherwise.
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 async def test_documents_rows_streams_and_replies_agree_though_workers_die(make_world, start_kurrentdb, story):
     """Killed and started again, two workers do what one that never died would have done, and it can be searched."""
     kurrentdb = await start_kurrentdb()

@@ -1,4 +1,4 @@
-"""Events into the indices: one bulk for all of them, each item's answer read, then the checkpoints.
+"""Events into the indices: a bulk at a time, each item's answer read, then the checkpoints.
 
 Safe to repeat and to run twice at once: external versions let only a newer document through, and the 409 for an older
 one is success. A checkpoint is written after the bulk that it covers, never before; one that stays behind costs a
@@ -7,7 +7,7 @@ repeat, one that ran ahead would cost documents. What a server cannot take now r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,6 +21,8 @@ from worker.projection.index import Checkpoint, Index, Projection
 ITEM_FIELDS = "items.*.status,items.*.error"
 """What is asked of a bulk's answer: the rest repeats what was sent."""
 
+BULK_BYTES_MAX = 1_000_000
+"""A body beyond a mebibyte would hold up the event loop while it is sent, as its HTTP client warns."""
 CONFLICT = 409
 UPDATE_ATTEMPTS = 3
 """Two projectors may write the same checkpoint at once."""
@@ -62,8 +64,10 @@ class PartlyWritten(Unavailable):
 
 
 async def write_documents(client: AsyncElasticsearch, operations: list[Operation]) -> None:
-    """Write `operations` in one bulk; `PartlyWritten` or another `Unavailable` if some, or all, have to wait."""
-    items = await _send(client, [operation.lines for operation in operations])
+    """Write `operations`, a bulk at a time; `PartlyWritten` or another `Unavailable` if some, or all, have to wait."""
+    items: list[dict[str, Any]] = []
+    for bulk in _bulks(operations):
+        items += await _send(client, bulk)
     left, reasons = [], []
     for operation, item in zip(operations, items, strict=True):
         if reason := _judge_document(operation, item["index"]):
@@ -71,6 +75,20 @@ async def write_documents(client: AsyncElasticsearch, operations: list[Operation
             reasons.append(reason)
     if left:
         raise PartlyWritten(left, reasons[0])
+
+
+def _bulks(operations: Sequence[Operation]) -> Iterator[list[bytes]]:
+    """The lines of `operations`, cut into bulks of at most `BULK_BYTES_MAX`, or of one document that is larger."""
+    bulk: list[bytes] = []
+    size = 0
+    for operation in operations:
+        if bulk and size + len(operation.lines) > BULK_BYTES_MAX:
+            yield bulk
+            bulk, size = [], 0
+        bulk.append(operation.lines)
+        size += len(operation.lines)
+    if bulk:
+        yield bulk
 
 
 async def _send(client: AsyncElasticsearch, lines: list[Any]) -> list[dict[str, Any]]:
