@@ -30,6 +30,8 @@ def main() -> int:
     """Perform, and return the exit code."""
     arguments = _parser().parse_args()
     # Told to stop politely, it stops its servers as after Ctrl-C.
+    # Also in the background of a shell, where Ctrl-C is ignored: either ends it cleanly.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         perform(arguments.folder, arguments.commands, arguments.seed)

@@ -56,7 +56,9 @@ class Shop:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one command as a process and go on."""
         variables = {"PATH": os.environ["PATH"], **self.environment}
-        return subprocess.Popen([WALLEX, *arguments], env=variables, stdout=subprocess.PIPE, text=True)
+        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+        command = ["env", "--default-signal=INT", WALLEX, *arguments]
+        return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
 
     def send(self, type_: str, *fields: str) -> dict:
         """Send a command and return its reply."""
