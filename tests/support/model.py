@@ -7,7 +7,7 @@ reply must hold.
 from __future__ import annotations
 
 import json
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -79,7 +79,7 @@ class Model:
     def answer(self, command: Command) -> Answer:
         """Run `command`, a group or not."""
         parts = command.get("commands", [command])
-        before = deepcopy((self.wallets, self.holds))
+        before = self._named_by(parts)
         late = "notAfter" in command and self.now > _read_time(command["notAfter"])
         error = {"code": "CommandExpired", "details": None} if late else None
         told = []
@@ -92,7 +92,8 @@ class Model:
                 error = refusal and {**refusal, "details": refusal["details"] | {"index": index}}
             told.append(said)
         if error:
-            self.wallets, self.holds = before
+            for kept, id_, was in before:
+                kept.update({id_: was}) if was else kept.pop(id_, None)
             for said, part in zip(told, parts, strict=True):
                 said.pop("hold", None)
                 said.update({} if said["status"] == "notRun" else self._hold_of(part))
@@ -104,6 +105,16 @@ class Model:
         named = dict.fromkeys(id_ for part in parts for id_ in wallets_of(part))
         states = [self.wallets[id_].state() for id_ in named if id_ in self.wallets]
         return {"commandId": command["commandId"], "type": command["type"], "wallets": states, **about, **outcome}
+
+    def _named_by(self, parts: list[Command]) -> list[tuple[dict[str, Any], str, Any]]:
+        """What the parts can change, as it is: a copy, or None where there is nothing yet."""
+        wallets = {id_ for part in parts for id_ in wallets_of(part)}
+        holds = {part["holdId"] for part in parts if "holdId" in part}
+        return [
+            (kept, id_, copy(kept.get(id_)))
+            for kept, ids in ((self.wallets, wallets), (self.holds, holds))
+            for id_ in ids
+        ]
 
     def _refusal(self, part: Command) -> dict[str, Any] | None:
         try:
