@@ -10,12 +10,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AwareDatetime, Field
 
 from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
+from worker.contracts.written import Written, is_none
 
 STREAM_PREFIX = "wallet-"
 CORRELATION_ID = "$correlationId"
@@ -43,28 +43,15 @@ class EventType(StrEnum):
     WALLET_METADATA_UPDATED = "WalletMetadataUpdated"
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-class EventModel(BaseModel):
+class EventModel(Written):
     """What every event carries: where it stands, and the wallet's state after it."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
 
     wallet_id: Uuid
     version: int = Field(ge=0, description="The event's revision in the stream.")
     occurred_at: AwareDatetime
-    group_id: Uuid | None = Field(None, exclude_if=_is_none, description="The `Atomic` command that it is a part of.")
-    reference: str | None = Field(None, exclude_if=_is_none)
-    metadata: dict[str, Any] | None = Field(None, exclude_if=_is_none)
+    group_id: Uuid | None = Field(None, exclude_if=is_none, description="The `Atomic` command that it is a part of.")
+    reference: str | None = Field(None, exclude_if=is_none)
+    metadata: dict[str, Any] | None = Field(None, exclude_if=is_none)
     owner_id: str
     currency: str
     status: WalletStatus
@@ -84,8 +71,8 @@ class WalletCreated(EventModel):
 class Counterparty(EventModel):
     """An event whose money came from, or went into, another wallet."""
 
-    counterparty_wallet_id: Uuid | None = Field(None, exclude_if=_is_none)
-    transfer_id: Uuid | None = Field(None, exclude_if=_is_none)
+    counterparty_wallet_id: Uuid | None = Field(None, exclude_if=is_none)
+    transfer_id: Uuid | None = Field(None, exclude_if=is_none)
 
 
 class WalletCredited(Counterparty):
@@ -100,21 +87,19 @@ class WalletDebited(Counterparty):
     amount: Money
 
 
-class HoldState(BaseModel):
+class HoldState(Written):
     """A hold as it is after the event, whole."""
-
-    model_config = EventModel.model_config
 
     hold_id: Uuid
     status: HoldStatus
     type: HoldType
     amount: Money = Field(description="What was reserved.")
     captured_amount: Money = Field(description="What of it was paid out.")
-    reference: str | None = Field(None, exclude_if=_is_none)
-    metadata: dict[str, Any] | None = Field(None, exclude_if=_is_none)
-    expires_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
-    released_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
-    captured_at: AwareDatetime | None = Field(None, exclude_if=_is_none)
+    reference: str | None = Field(None, exclude_if=is_none)
+    metadata: dict[str, Any] | None = Field(None, exclude_if=is_none)
+    expires_at: AwareDatetime | None = Field(None, exclude_if=is_none)
+    released_at: AwareDatetime | None = Field(None, exclude_if=is_none)
+    captured_at: AwareDatetime | None = Field(None, exclude_if=is_none)
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -150,13 +135,13 @@ class HoldExpired(EventModel):
 class WalletSuspended(EventModel):
     """The wallet lets no more money out, and places no hold."""
 
-    reason: str | None = Field(None, exclude_if=_is_none)
+    reason: str | None = Field(None, exclude_if=is_none)
 
 
 class WalletReactivated(EventModel):
     """A suspension was lifted."""
 
-    reason: str | None = Field(None, exclude_if=_is_none)
+    reason: str | None = Field(None, exclude_if=is_none)
 
 
 class WalletClosed(EventModel):

@@ -10,12 +10,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AwareDatetime, Field
 
 from worker.contracts.fields import Uuid
 from worker.contracts.money import Money
 from worker.contracts.status import HoldStatus, WalletStatus
+from worker.contracts.written import Written, is_none
 
 
 class ErrorCode(StrEnum):
@@ -45,24 +45,7 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "InternalError"
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-class ReplyModel(BaseModel):
-    """What all parts of a reply have in common."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
-
-
-class WalletState(ReplyModel):
+class WalletState(Written):
     """A wallet as it is after the command (or as it stands, where the command was rejected)."""
 
     wallet_id: Uuid
@@ -74,7 +57,7 @@ class WalletState(ReplyModel):
     available_balance: Money
 
 
-class Error(ReplyModel):
+class Error(Written):
     """Why not, with enough to act on."""
 
     code: ErrorCode
@@ -82,7 +65,7 @@ class Error(ReplyModel):
     details: dict[str, Any]
 
 
-class HoldState(ReplyModel):
+class HoldState(Written):
     """The hold that a command named, as it is after the command."""
 
     hold_id: Uuid
@@ -92,24 +75,24 @@ class HoldState(ReplyModel):
     expires_at: AwareDatetime | None
 
 
-class PartReply(ReplyModel):
+class PartReply(Written):
     """What became of a part of an `Atomic`. In a refused group an accepted part took no effect either."""
 
     index: int = Field(ge=0)
     type: str
     status: Literal["accepted", "rejected", "notRun"]
-    error: Error | None = Field(None, exclude_if=_is_none)
-    hold: HoldState | None = Field(None, exclude_if=_is_none)
+    error: Error | None = Field(None, exclude_if=is_none)
+    hold: HoldState | None = Field(None, exclude_if=is_none)
 
 
-class Reply(ReplyModel):
+class Reply(Written):
     """The one answer to a command. `commandId` is null where the record could not be read."""
 
     command_id: Uuid | None
     type: str | None
     status: Literal["accepted", "rejected"]
     processed_at: AwareDatetime
-    error: Error | None = Field(None, exclude_if=_is_none)
+    error: Error | None = Field(None, exclude_if=is_none)
     wallets: list[WalletState]
-    hold: HoldState | None = Field(None, exclude_if=_is_none, description="With a hold command.")
-    parts: list[PartReply] | None = Field(None, exclude_if=_is_none, description="With an `Atomic`.")
+    hold: HoldState | None = Field(None, exclude_if=is_none, description="With a hold command.")
+    parts: list[PartReply] | None = Field(None, exclude_if=is_none, description="With an `Atomic`.")
