@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-
-import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.commands import Command, create_wallet, credit, debit, new_id
-from tests.support.ledger import balances, codes, engine_of, recorded, run
-from tests.support.postgres import migrated_database
+from tests.support.ledger import balances, codes, recorded, run
 from tests.support.received import received
 from worker.ledger.batch import record_failure
 from worker.ledger.decide_batch import Failed, Received
-
-
-@pytest.fixture
-async def engine(stack) -> AsyncIterator[AsyncEngine]:
-    async with migrated_database(stack.environment()) as environment, engine_of(environment) as engine:
-        yield engine
 
 
 def failed(command: Command, attempt: int = 1) -> Failed:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.commands import (
     atomic,
     capture_hold,
@@ -22,20 +17,7 @@ from tests.support.commands import (
     update_metadata,
 )
 from tests.support.ledger import codes, engine_of, run, states
-from tests.support.postgres import migrated_database
 from worker.database import raw_connection
-
-
-@pytest.fixture
-async def environment(stack) -> AsyncIterator[dict[str, str]]:
-    async with migrated_database(stack.environment()) as own:
-        yield own
-
-
-@pytest.fixture
-async def engine(environment) -> AsyncIterator[AsyncEngine]:
-    async with engine_of(environment) as engine:
-        yield engine
 
 
 async def test_a_wallet_is_suspended_reactivated_described_and_closed(engine):

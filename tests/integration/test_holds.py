@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,8 +22,7 @@ from tests.support.commands import (
     place_hold,
     release_hold,
 )
-from tests.support.ledger import codes, engine_of, run, states
-from tests.support.postgres import migrated_database
+from tests.support.ledger import codes, run, states
 from tests.support.received import received
 from worker.database import raw_connection, raw_transaction
 from worker.errors import Conflict
@@ -36,25 +34,6 @@ READ_ANSWERED_AT = "SELECT reply_topic, correlation_id, kafka_correlation_id FRO
 
 TRIES = 12
 """How often a capture and an expiry are let loose on each other."""
-
-
-@pytest.fixture
-async def environment(stack) -> AsyncIterator[dict[str, str]]:
-    async with migrated_database(stack.environment()) as own:
-        yield own
-
-
-@pytest.fixture
-async def engine(environment) -> AsyncIterator[AsyncEngine]:
-    async with engine_of(environment) as engine:
-        yield engine
-
-
-@pytest.fixture
-async def other(environment) -> AsyncIterator[AsyncEngine]:
-    """Another worker's engine."""
-    async with engine_of(environment) as engine:
-        yield engine
 
 
 async def stored(engine: AsyncEngine, hold_id: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.at_once import Gate, at_once
 from tests.support.commands import create_wallet, credit, debit, new_id, transfer
 from tests.support.ledger import balances, codes, engine_of, recorded, run, until_waiting
-from tests.support.postgres import administrator, migrated_database
+from tests.support.postgres import administrator
 from tests.support.received import received
 from worker.database import raw_connection
 from worker.errors import Conflict
@@ -23,25 +22,6 @@ from worker.ledger.batch import run_batch
 TRANSFERS_EACH = 250
 BATCH_COMMANDS = 10
 WALLETS_AT_ONCE = 500
-
-
-@pytest.fixture
-async def environment(stack) -> AsyncIterator[dict[str, str]]:
-    async with migrated_database(stack.environment()) as own:
-        yield own
-
-
-@pytest.fixture
-async def engine(environment) -> AsyncIterator[AsyncEngine]:
-    async with engine_of(environment) as engine:
-        yield engine
-
-
-@pytest.fixture
-async def other(environment) -> AsyncIterator[AsyncEngine]:
-    """Another worker's engine."""
-    async with engine_of(environment) as engine:
-        yield engine
 
 
 async def test_a_batch_is_decided_in_order_and_kept(engine):

@@ -51,12 +51,6 @@ def log() -> Iterator[list[EventDict]]:
 
 
 @pytest.fixture
-async def environment(stack) -> AsyncIterator[dict[str, str]]:
-    async with migrated_database(stack.environment()) as own:
-        yield own
-
-
-@pytest.fixture
 async def engine(environment, monkeypatch) -> AsyncIterator[AsyncEngine]:
     monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", LOCK_TIMEOUT_MS)
     async with engine_of(environment) as engine:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.commands import (
     Command,
@@ -28,8 +25,7 @@ from tests.support.commands import (
     transfer,
     update_metadata,
 )
-from tests.support.ledger import engine_of, run
-from tests.support.postgres import migrated_database
+from tests.support.ledger import run
 from tests.support.received import received
 from worker.contracts.events import EventType
 from worker.contracts.status import HoldType
@@ -63,12 +59,6 @@ headers = st.lists(
     | st.just(("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
     max_size=2,
 )
-
-
-@pytest.fixture
-async def engine(stack) -> AsyncIterator[AsyncEngine]:
-    async with migrated_database(stack.environment()) as environment, engine_of(environment) as engine:
-        yield engine
 
 
 def every_type(data: st.DataObject, a: str, b: str, now: datetime) -> list[Command]:
