@@ -83,7 +83,8 @@ async def audited(environment: Mapping[str, str], folder: Path) -> AsyncIterator
             connect_elasticsearch(environment["ELASTICSEARCH_URL"]) as search,
         ):
             indices = [await open_index(search, one) for one in projections]
-            yield Audited(Stores(engine, log, streams, search, *projections), store, indices, standin)
+            wallets, statement, _ = projections
+            yield Audited(Stores(engine, log, streams, search, wallets, statement), store, indices, standin)
             await search.indices.delete(index=[index.name for index in indices])
     finally:
         await store.close()

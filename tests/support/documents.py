@@ -28,7 +28,7 @@ class Documents:
     def __init__(self, world: World, client: AsyncElasticsearch, projections: tuple[Projection, ...]) -> None:
         self._uri = world.environment["KURRENTDB_URI"]
         self._client = client
-        self._wallets, self._ledger = projections
+        self._wallets, self._ledger, _ = projections
         self._projections = projections
 
     async def check(self, books: Books) -> None:

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def projector() -> None:
-    """Keep Elasticsearch in sync with KurrentDB: the aliases wallets and wallet-ledger."""
+    """Keep Elasticsearch in sync with KurrentDB: the aliases wallets, wallet-holds and wallet-ledger."""
     settings = Settings.load()
     configure_logs(settings.log_level)
     try:

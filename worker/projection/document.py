@@ -21,27 +21,15 @@ MINOR_UNITS = 10_000
 Result = TypeVar("Result")
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 
-WALLET_EVENT_TYPES = frozenset(
-    {
-        *EventType,
-        "HoldPlaced",
-        "HoldReleased",
-        "HoldCaptured",
-        "HoldExpired",
-        "WalletSuspended",
-        "WalletReactivated",
-        "WalletClosed",
-        "WalletMetadataUpdated",
-    }
-)
+WALLET_EVENT_TYPES = frozenset(EventType)
 """What may stand in a wallet's stream; any other type is not ours to read."""
 
-STATEMENT_TYPES = WALLET_EVENT_TYPES - {
-    "WalletSuspended",
-    "WalletReactivated",
-    "WalletClosed",
-    "WalletMetadataUpdated",
-}
+HOLD_TYPES = frozenset(
+    {EventType.HOLD_PLACED, EventType.HOLD_RELEASED, EventType.HOLD_CAPTURED, EventType.HOLD_EXPIRED}
+)
+"""Those that carry the whole hold as it is after them."""
+
+STATEMENT_TYPES = HOLD_TYPES | {EventType.WALLET_CREATED, EventType.WALLET_CREDITED, EventType.WALLET_DEBITED}
 """Those that move or reserve money: each is a line of the statement."""
 
 
@@ -122,6 +110,34 @@ def wallet_document(event: Event) -> dict[str, Any]:
         "metadata": data["walletMetadata"],
         "createdAt": data["createdAt"],
         "updatedAt": data["occurredAt"],
+    }
+
+
+def hold_key(event: Event) -> str | None:
+    """The id of the hold that `event` changes; None where it changes none."""
+    return str(event.data["hold"]["holdId"]) if event.type in HOLD_TYPES else None
+
+
+def hold_document(event: Event) -> dict[str, Any]:
+    """The hold as it is after `event`; `version` is its wallet's."""
+    data, hold = event.data, event.data["hold"]
+    return {
+        "holdId": hold["holdId"],
+        "walletId": data["walletId"],
+        "version": event.revision,
+        "ownerId": data["ownerId"],
+        "currency": data["currency"],
+        "status": hold["status"],
+        "type": hold["type"],
+        **_money("amount", _minor(hold["amount"])),
+        **_money("capturedAmount", _minor(hold["capturedAmount"])),
+        "reference": hold.get("reference"),
+        "metadata": hold.get("metadata"),
+        "expiresAt": hold.get("expiresAt"),
+        "releasedAt": hold.get("releasedAt"),
+        "capturedAt": hold.get("capturedAt"),
+        "createdAt": hold["createdAt"],
+        "updatedAt": hold["updatedAt"],
     }
 
 

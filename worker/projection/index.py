@@ -18,6 +18,8 @@ from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 from worker.errors import Fatal
 from worker.projection.document import (
     Event,
+    hold_document,
+    hold_key,
     statement_document,
     statement_key,
     wallet_document,
@@ -29,6 +31,8 @@ KEYWORD = {"type": "keyword"}
 LONG = {"type": "long"}
 # Plain `date` counts milliseconds: two events within one would sort by chance.
 TIME = {"type": "date_nanos"}
+# Milliseconds for a time that a sender chooses: `date_nanos` ends in the year 2262, and refuses what is later.
+SENDERS_TIME = {"type": "date"}
 # A caller's own JSON, searchable by path whatever its shape: one field for the mapping, so that nobody's keys or types
 # can collide. Longer values than this are kept and not searched: a term may not exceed 32,766 bytes.
 METADATA = {"type": "flattened", "depth_limit": 1000, "ignore_above": 1024}
@@ -81,7 +85,21 @@ STATEMENT = Projection(
     },
 )
 
-PROJECTIONS = (WALLETS, STATEMENT)
+HOLDS = Projection(
+    "wallet-holds",
+    hold_key,
+    hold_document,
+    {
+        **_keywords("holdId", "walletId", "ownerId", "currency", "status", "type", "reference"),
+        **_money("amount", "capturedAmount"),
+        "version": LONG,
+        "metadata": METADATA,
+        "expiresAt": SENDERS_TIME,
+        **dict.fromkeys(("releasedAt", "capturedAt", "createdAt", "updatedAt"), TIME),
+    },
+)
+
+PROJECTIONS = (WALLETS, STATEMENT, HOLDS)
 
 _SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
 # Every document has a walletId but the checkpoint, which neither a search nor a count through the alias may see.

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.projection import as_recorded, wallet_events
+from worker.contracts.schemas.examples.events_holds import CAPTURED, EXPIRED, PLACED, RELEASED
 from worker.projection.document import (
     UnreadableEvent,
     apply,
+    hold_document,
+    hold_key,
     last_of_each,
     read_event,
     statement_document,
@@ -19,9 +22,18 @@ from worker.projection.document import (
     wallet_document,
     wallet_key,
 )
-from worker.projection.index import PROJECTIONS, STATEMENT, WALLETS
+from worker.projection.index import HOLDS, PROJECTIONS
 
 WALLET = "0f0e0d0c-0b0a-4908-8706-050403020100"
+HOLD = {
+    "holdId": "the-hold",
+    "status": "CAPTURED",
+    "type": "ESCROW",
+    "amount": "30.0000",
+    "capturedAmount": "12.5000",
+    "createdAt": "2026-11-22T11:30:00.000000Z",
+    "updatedAt": "2026-11-22T12:00:00.000001Z",
+}
 STATE = {
     "ownerId": "owner-1",
     "currency": "EUR",
@@ -111,6 +123,55 @@ def test_a_statements_line_is_what_moved_and_the_balances_after_it():
     }
 
 
+def test_a_holds_document_is_the_hold_after_its_event():
+    """`wallet-holds`: the hold as it is now, under its wallet's version, with whose it is; what it lacks is null."""
+    ended = {"capturedAt": "2026-11-22T12:00:00.000001Z", "expiresAt": "2026-11-29T12:00:00.000000Z"}
+    texts = {"reference": "order 7", "metadata": {"terminal": 12}}
+
+    bare = hold_document(read_event(an_event("HoldCaptured", amount="12.5000", hold=HOLD)))
+    full = hold_document(read_event(an_event("HoldCaptured", amount="12.5000", hold={**HOLD, **ended, **texts})))
+
+    assert bare == {
+        "holdId": "the-hold",
+        "walletId": WALLET,
+        "version": 3,
+        "ownerId": "owner-1",
+        "currency": "EUR",
+        "status": "CAPTURED",
+        "type": "ESCROW",
+        "amount": "30.0000",
+        "amountMinor": 300000,
+        "capturedAmount": "12.5000",
+        "capturedAmountMinor": 125000,
+        "reference": None,
+        "metadata": None,
+        "expiresAt": None,
+        "releasedAt": None,
+        "capturedAt": None,
+        "createdAt": "2026-11-22T11:30:00.000000Z",
+        "updatedAt": "2026-11-22T12:00:00.000001Z",
+    }
+    assert full == bare | ended | texts
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data"),
+    [("HoldPlaced", PLACED), ("HoldReleased", RELEASED), ("HoldCaptured", CAPTURED), ("HoldExpired", EXPIRED)],
+)
+def test_every_event_of_a_hold_makes_its_whole_document(event_type, data):
+    """Each carries the whole hold, so that its document has every mapped field whichever event came last."""
+    event = read_event(an_event(**{"event_type": event_type, "revision": data["version"], **data, "walletId": WALLET}))
+
+    assert hold_key(event) == data["hold"]["holdId"]
+    assert hold_document(event).keys() == HOLDS.properties.keys()
+    assert hold_document(event)["status"] == data["hold"]["status"]
+
+
+def test_what_changes_no_hold_makes_no_document_of_one():
+    """A credit beside a hold leaves the hold's document alone."""
+    assert hold_key(read_event(an_event(amount="1.0000"))) is None
+
+
 @pytest.mark.parametrize(
     ("event_type", "facts", "is_a_line"),
     [
@@ -178,10 +239,12 @@ def test_data_that_are_not_this_events_are_refused_by_name(data):
         (wallet_document, {"balance": None}),
         (statement_document, {}),
         (statement_key, {"amount": "12"}),
+        (hold_key, {"event_type": "HoldPlaced"}),
+        (hold_document, {"hold": {**HOLD, "capturedAmount": "12.5"}}),
     ],
 )
-def test_an_event_that_lacks_its_money_is_refused_by_name(function, facts):
-    """Money has four places in every event; anything else is not rounded, completed or left out."""
+def test_an_event_that_lacks_its_facts_is_refused_by_name(function, facts):
+    """Money has four places in every event, and a hold's event the hold; nothing is rounded, completed or left out."""
     event = read_event(an_event(**facts))
 
     with pytest.raises(UnreadableEvent, match=f"revision 3 of wallet-{WALLET}"):
@@ -190,7 +253,7 @@ def test_an_event_that_lacks_its_money_is_refused_by_name(function, facts):
 
 def test_every_field_of_a_document_is_mapped():
     """The mappings are strict: a field that they don't name would be refused for every event."""
-    event = read_event(an_event(amount="1.0000"))
+    event = read_event(an_event(amount="1.0000", hold=HOLD))
 
     for projection in PROJECTIONS:
         assert set(projection.document(event)) == set(projection.properties)
@@ -219,7 +282,7 @@ def test_the_last_event_of_each_document_equals_all_of_them_in_order(data):
 def written(batches):
     """What an index with external versions holds after `batches`: a newer version replaces, an older one is refused."""
     index = {}
-    for projection in (WALLETS, STATEMENT):
+    for projection in PROJECTIONS:
         for batch in batches:
             for key, event in last_of_each(projection.key, batch).items():
                 if event.revision > index.get((projection.alias, key), (-1, None))[0]:
