@@ -16,7 +16,8 @@ import pytest
 from tests.support.documents import projecting
 from tests.support.explain import explain
 from tests.support.invariants import Books, check, check_committed
-from tests.support.model import Answer, Command, Model
+from tests.support.model import Command, Model
+from tests.support.model_reply import Answer
 from tests.support.replies import Topic, code, content, header
 from tests.support.story import Planned, Story
 from tests.support.world import World

@@ -1,7 +1,6 @@
-"""A plain sequential model of wallets: one command after another, a dictionary or two, no batch and no store.
+"""A plain sequential model of wallets: the contract's rules, one command after another, two dictionaries, no store.
 
-It follows the contract's text and shares no code with the worker: it takes the JSON that travels and says what the
-reply must hold.
+It shares no code with the worker: it takes the JSON that travels. What a reply shows of it says `model_reply.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 Command = dict[str, Any]
-Answer = dict[str, Any]
 
 LIMIT = Decimal(9) * 10**14
 METADATA_BYTES = 8 * 1024
@@ -24,13 +22,13 @@ SETS = {"SuspendWallet": "SUSPENDED", "ReactivateWallet": "ACTIVE", "CloseWallet
 
 
 class No(Exception):
-    """A rejection: code and details."""
+    """A rejection: its code, its details, and the part of a group that refused."""
+
+    index: int | None = None
 
 
 @dataclass
 class Wallet:
-    """A wallet of the model."""
-
     id: str
     currency: str
     balance: Decimal
@@ -38,12 +36,6 @@ class Wallet:
     held: Decimal = Decimal(0)
     status: str = "ACTIVE"
     version: int = 0
-
-    def state(self) -> dict[str, Any]:
-        """As a reply shows it."""
-        amounts = {"balance": self.balance, "heldBalance": self.held, "availableBalance": self.balance - self.held}
-        about = {"walletId": self.id, "version": self.version, "status": self.status, "currency": self.currency}
-        return about | {name: _money(amount) for name, amount in amounts.items()}
 
     def change(self, balance: Decimal = Decimal(0), held: Decimal = Decimal(0), status: str | None = None) -> None:
         """Take an event."""
@@ -53,8 +45,6 @@ class Wallet:
 
 @dataclass
 class Hold:
-    """A hold of the model."""
-
     id: str
     wallet_id: str
     amount: Decimal
@@ -62,156 +52,113 @@ class Hold:
     status: str = "ACTIVE"
     captured: Decimal = Decimal(0)
 
-    def state(self) -> dict[str, Any]:
-        """As a reply shows it."""
-        amounts = {"amount": _money(self.amount), "capturedAmount": _money(self.captured)}
-        return {"holdId": self.id, "status": self.status, **amounts, "expiresAt": _time(self.expires_at)}
-
 
 @dataclass
 class Model:
-    """The wallets and holds so far. `answer` runs a command at `now` and says what its reply holds (`comparable`)."""
+    """The wallets and holds so far, and the time at which the next command is decided."""
 
     wallets: dict[str, Wallet] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def answer(self, command: Command) -> Answer:
-        """Run `command`, a group or not."""
-        parts = command.get("commands", [command])
-        before = self._named_by(parts)
-        late = "notAfter" in command and self.now > _read_time(command["notAfter"])
-        error = {"code": "CommandExpired", "details": None} if late else None
-        told = []
+    def run(self, command: Command) -> list[Hold | None]:
+        """Run a command or a group: the hold of each part as it left it. Or raise `No`, and nothing happened."""
+        end, parts, holds = time_of(command.get("notAfter")), parts_of(command), []
+        refuse(end and self.now > end, "CommandExpired", notAfter=end, now=self.now)
+        trial = self._named_by(parts) if parts[1:] else self
         for index, part in enumerate(parts):
-            said = {"index": index, "type": part["type"], "status": "notRun"}
-            if not error:
-                refusal = self._refusal(part)
-                said |= {"status": "rejected", "error": refusal} if refusal else {"status": "accepted"}
-                said |= self._hold_of(part)
-                error = refusal and {**refusal, "details": refusal["details"] | {"index": index}}
-            told.append(said)
-        if error:
-            for kept, id_, was in before:
-                kept.update({id_: was}) if was else kept.pop(id_, None)
-            for said, part in zip(told, parts, strict=True):
-                said.pop("hold", None)
-                said.update({} if said["status"] == "notRun" else self._hold_of(part))
-        if parts[0] is command:
-            about, error = self._hold_of(command), told[0].get("error", error)
-        else:
-            about = {"parts": told}
-        outcome = {"status": "rejected", "error": error} if error else {"status": "accepted"}
-        named = dict.fromkeys(id_ for part in parts for id_ in wallets_of(part))
-        states = [self.wallets[id_].state() for id_ in named if id_ in self.wallets]
-        return {"commandId": command["commandId"], "type": command["type"], "wallets": states, **about, **outcome}
+            try:
+                trial._run(part)
+            except No as no:
+                no.index = index
+                raise
+            holds.append(copy(trial.hold_of(part)))
+        self.wallets |= trial.wallets
+        self.holds |= trial.holds
+        return holds
 
-    def _named_by(self, parts: list[Command]) -> list[tuple[dict[str, Any], str, Any]]:
-        """What the parts can change, as it is: a copy, or None where there is nothing yet."""
-        wallets = {id_ for part in parts for id_ in wallets_of(part)}
-        holds = {part["holdId"] for part in parts if "holdId" in part}
-        return [
-            (kept, id_, copy(kept.get(id_)))
-            for kept, ids in ((self.wallets, wallets), (self.holds, holds))
-            for id_ in ids
-        ]
-
-    def _refusal(self, part: Command) -> dict[str, Any] | None:
-        try:
-            self._run(part)
-        except No as no:
-            return {"code": no.args[0], "details": no.args[1]}
-        return None
-
-    def _hold_of(self, part: Command) -> dict[str, Any]:
+    def hold_of(self, part: Command) -> Hold | None:
+        """The hold that a part names, if it is its wallet's."""
         hold = self.holds.get(part.get("holdId", ""))
-        return {"hold": hold.state()} if hold and hold.wallet_id == part["walletId"] else {}
+        return hold if hold and hold.wallet_id == part["walletId"] else None
+
+    def _named_by(self, parts: list[Command]) -> Model:
+        """A copy of what parts name, to try them on."""
+        wallets = {id_ for part in parts for id_ in wallets_of(part)} & self.wallets.keys()
+        holds = {part["holdId"] for part in parts if "holdId" in part} & self.holds.keys()
+        return Model({i: copy(self.wallets[i]) for i in wallets}, {i: copy(self.holds[i]) for i in holds}, self.now)
 
     def _run(self, c: Command) -> None:
-        ids = wallets_of(c)
-        _unless(len(ids) == len(set(ids)), "SameWallet", walletId=ids[0])
-        if c["type"] == "CreateWallet":
-            _unless(ids[0] not in self.wallets, "WalletAlreadyExists", walletId=ids[0])
+        """The contract's order of refusal from top to bottom; then what happens."""
+        kind, ids = c["type"], wallets_of(c)
+        refuse(len(ids) != len(set(ids)), "SameWallet", walletId=ids[0])
+        if kind == "CreateWallet":
+            refuse(ids[0] in self.wallets, "WalletAlreadyExists", walletId=ids[0])
             balance = Decimal(str(c.get("initialBalance", 0)))
             self.wallets[ids[0]] = Wallet(ids[0], c.get("currency", "USD"), balance, c.get("metadata") or {})
             return
         for id_ in ids:
-            _unless(id_ in self.wallets, "WalletNotFound", walletId=id_)
-        source, target = self.wallets[ids[0]], self.wallets[ids[1]] if ids[1:] else None
-        self._check_wallets(c, source, target)
-        if "holdId" in c:
-            self._run_hold(c, source, target)
-        elif c["type"] in SETS:
-            empty = not source.balance and not source.held
-            _unless(empty or c["type"] != "CloseWallet", "WalletNotEmpty", **_has(source, "balance", source.balance))
-            if source.status != SETS[c["type"]]:
-                source.change(status=SETS[c["type"]])
-        elif c["type"] == "UpdateMetadata":
-            merged = source.metadata | c["metadata"]
-            kept = {key: value for key, value in merged.items() if c["metadata"].get(key, 0) is not None}
-            size = len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
-            _unless(size <= METADATA_BYTES, "MetadataTooLarge", walletId=source.id, bytes=size, limit=METADATA_BYTES)
-            source.metadata = kept
-            source.change()
-        else:
-            self._move(c, source, target)
-
-    def _check_wallets(self, c: Command, source: Wallet, target: Wallet | None) -> None:
+            refuse(id_ not in self.wallets, "WalletNotFound", walletId=id_)
+        source, *targets = (self.wallets[id_] for id_ in ids)
         expected = c.get("expectedVersion")
-        details = {"expected": expected, "actual": source.version}
-        _unless(expected in (None, source.version), "EventConcurrency", walletId=source.id, **details)
-        shut = ("CLOSED", "SUSPENDED") if c["type"] in PAYS else ("CLOSED",)
-        _unless(source.status not in shut, "WalletNotActive", walletId=source.id, status=source.status)
-        _unless(
-            not target or target.status != "CLOSED", "WalletNotActive", walletId=c.get("toWalletId"), status="CLOSED"
-        )
+        moved = expected not in (None, source.version)
+        refuse(moved, "EventConcurrency", source, expected=expected, actual=source.version)
+        for wallet in (source, *targets):
+            shut = ("CLOSED", "SUSPENDED") if wallet is source and kind in PAYS else ("CLOSED",)
+            refuse(wallet.status in shut, "WalletNotActive", wallet, status=wallet.status)
         currency = c.get("currency") or source.currency
-        for wallet in (source, target):
-            if wallet:
-                details = {"expected": wallet.currency, "actual": currency}
-                _unless(wallet.currency == currency, "CurrencyMismatch", walletId=wallet.id, **details)
-
-    def _move(self, c: Command, source: Wallet, target: Wallet | None) -> None:
-        amount = Decimal(str(c["amount"]))
-        if c["type"] == "CreditWallet":
-            source, target = None, source
-        _has_enough(source, amount)
-        _has_room(target, amount)
-        if source:
-            source.change(-amount)
-        if target:
-            target.change(amount)
-
-    def _run_hold(self, c: Command, source: Wallet, target: Wallet | None) -> None:
-        about = {"walletId": source.id, "holdId": c["holdId"]}
-        hold = self.holds.get(c["holdId"])
-        if c["type"] == "PlaceHold":
-            amount, end = Decimal(str(c["amount"])), c.get("expiresAt") and _read_time(c["expiresAt"])
-            _unless(hold is None, "HoldAlreadyExists", **about)
-            when = {"now": _time(self.now), "expiresAt": _time(end)}
-            _unless(not end or self.now <= end, "HoldExpired", **about, **when)
-            _has_enough(source, amount)
-            self.holds[c["holdId"]] = Hold(c["holdId"], source.id, amount, end)
+        for wallet in (source, *targets):
+            refuse(wallet.currency != currency, "CurrencyMismatch", wallet, expected=wallet.currency, actual=currency)
+        hold = self._hold(c, source) if kind in ENDS else None
+        if kind == "PlaceHold":
+            self._check_new_hold(c, source)
+        whole = hold.amount if hold and kind == "CaptureHold" else 0
+        amount = Decimal(str(c.get("amount") or whole))
+        if hold:
+            details = {"holdId": hold.id, "held": hold.amount, "requested": amount}
+            refuse(amount > hold.amount, "CaptureExceedsHold", source, **details)
+        free, held = source.balance - source.held, source.held
+        short = kind in PAYS and not hold and free < amount
+        refuse(short, "InsufficientFunds", source, available=free, held=held, requested=amount)
+        full = kind == "CloseWallet" and (source.balance or held)
+        refuse(full, "WalletNotEmpty", source, balance=source.balance, held=held)
+        for wallet in [source] if kind == "CreditWallet" else targets:
+            over, details = wallet.balance + amount > LIMIT, {"balance": wallet.balance, "limit": LIMIT}
+            refuse(over, "BalanceLimitExceeded", wallet, requested=amount, **details)
+        if kind == "UpdateMetadata":
+            source.metadata = _merged(source, c)
+        if kind == "PlaceHold":
+            self.holds[c["holdId"]] = Hold(c["holdId"], source.id, amount, time_of(c.get("expiresAt")))
             source.change(held=amount)
-            return
-        _unless(hold is not None and hold.wallet_id == source.id, "HoldNotFound", **about)
-        self._check_end(c["type"], hold, about)
-        amount = Decimal(str(c.get("amount") or hold.amount)) if c["type"] == "CaptureHold" else Decimal(0)
-        details = {"held": _money(hold.amount), "requested": _money(amount)}
-        _unless(amount <= hold.amount, "CaptureExceedsHold", **about, **details)
-        _has_room(target, amount)
-        hold.status, hold.captured = ENDS[c["type"]], amount
-        source.change(-amount, -hold.amount)
-        if target:
+        elif hold:
+            hold.status, hold.captured = ENDS[kind], amount
+            source.change(-amount, -hold.amount)
+        elif source.status != SETS.get(kind):  # What is about no money moves 0.
+            source.change(amount if kind == "CreditWallet" else -amount, status=SETS.get(kind))
+        for target in targets:
             target.change(amount)
 
-    def _check_end(self, kind: str, hold: Hold, about: dict[str, Any]) -> None:
-        when = {"now": _time(self.now)} | ({"expiresAt": _time(hold.expires_at)} if hold.expires_at else {})
-        _unless(kind == "ExpireHold" or hold.status != "EXPIRED", "HoldExpired", **about, **when)
-        _unless(hold.status == "ACTIVE", "HoldNotActive", **about, status=hold.status)
-        end = hold.expires_at
-        _unless(kind != "CaptureHold" or not end or self.now <= end, "HoldExpired", **about, **when)
-        _unless(kind != "ExpireHold" or (end and self.now >= end), "HoldNotDue", **about, **when)
+    def _check_new_hold(self, c: Command, source: Wallet) -> None:
+        refuse(c["holdId"] in self.holds, "HoldAlreadyExists", source, holdId=c["holdId"])
+        end = time_of(c.get("expiresAt"))
+        refuse(end and self.now > end, "HoldExpired", source, holdId=c["holdId"], now=self.now, expiresAt=end)
+
+    def _hold(self, c: Command, source: Wallet) -> Hold:
+        """The active hold that a command may end now."""
+        kind, of, hold = c["type"], {"wallet": source, "holdId": c["holdId"]}, self.hold_of(c)
+        if not hold:
+            raise No("HoldNotFound", {"walletId": source.id, "holdId": c["holdId"]})
+        end, when = hold.expires_at, {"now": self.now, "expiresAt": hold.expires_at}
+        refuse(hold.status == "EXPIRED" and kind != "ExpireHold", "HoldExpired", **of, **when)
+        refuse(hold.status != "ACTIVE", "HoldNotActive", **of, status=hold.status)
+        refuse(kind == "CaptureHold" and end and self.now > end, "HoldExpired", **of, **when)
+        refuse(kind == "ExpireHold" and not (end and self.now >= end), "HoldNotDue", **of, **when)
+        return hold
+
+
+def parts_of(command: Command) -> list[Command]:
+    """The parts of a group; a command by itself is its only part."""
+    return list(command.get("commands", [command]))
 
 
 def wallets_of(part: Command) -> list[str]:
@@ -219,44 +166,21 @@ def wallets_of(part: Command) -> list[str]:
     return [part[name] for name in ("walletId", "fromWalletId", "toWalletId") if part.get(name)]
 
 
-def comparable(reply: Answer) -> Answer:
-    """A reply without what the model does not know: its time, and the messages."""
-    if isinstance(reply, list):
-        return [comparable(item) for item in reply]
-    if isinstance(reply, dict):
-        return {name: comparable(item) for name, item in reply.items() if name not in ("processedAt", "message")}
-    return reply
+def refuse(reason: object, code: str, wallet: Wallet | None = None, **details: Any) -> None:
+    """Raise a rejection where there is a reason."""
+    if reason:
+        raise No(code, ({"walletId": wallet.id} if wallet else {}) | details)
 
 
-def _unless(fine: object, code: str, **details: Any) -> None:
-    if not fine:
-        raise No(code, details)
+def time_of(text: str | None) -> datetime | None:
+    """A time that travels."""
+    return datetime.fromisoformat(text) if text else None
 
 
-def _has(wallet: Wallet, name: str, amount: Decimal) -> dict[str, Any]:
-    return {"walletId": wallet.id, name: _money(amount), "held": _money(wallet.held)}
-
-
-def _has_enough(wallet: Wallet | None, amount: Decimal) -> None:
-    if wallet and wallet.balance - wallet.held < amount:
-        raise No(
-            "InsufficientFunds", _has(wallet, "available", wallet.balance - wallet.held) | {"requested": _money(amount)}
-        )
-
-
-def _has_room(wallet: Wallet | None, amount: Decimal) -> None:
-    if wallet and wallet.balance + amount > LIMIT:
-        details = {"balance": _money(wallet.balance), "requested": _money(amount), "limit": _money(LIMIT)}
-        raise No("BalanceLimitExceeded", {"walletId": wallet.id, **details})
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount:.4f}"
-
-
-def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _time(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if time else None
+def _merged(wallet: Wallet, c: Command) -> dict[str, Any]:
+    """The wallet's metadata after an `UpdateMetadata`: a null removes its key."""
+    both = wallet.metadata | c["metadata"]
+    kept = {key: value for key, value in both.items() if c["metadata"].get(key, 0) is not None}
+    size = len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
+    refuse(size > METADATA_BYTES, "MetadataTooLarge", wallet, bytes=size, limit=METADATA_BYTES)
+    return kept
