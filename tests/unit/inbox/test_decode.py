@@ -19,7 +19,8 @@ from tests.support.received import (
 from tests.unit.contracts.support import faults
 from worker.contracts.commands import COMMAND_TYPES, CreditWallet
 from worker.contracts.replies import ErrorCode, Reply
-from worker.inbox.decode import REASON_CHARACTERS_MAX, Refused, decode_record, find_command_id
+from worker.domain.reading import REASON_CHARACTERS_MAX
+from worker.inbox.decode import Refused, decode_record, find_command_id
 from worker.ledger.decide_batch import Received
 
 ID = "5f0c8d0e-9a58-4c56-8d0b-3f6f1f0a7c01"
