@@ -5,7 +5,13 @@
     ├── LockTimeout        somebody sits on a row: try again, then go on without those wallets
     ├── Conflict           another transaction came first: try again; the second time alike, halve the batch
     ├── Contradiction      the stores disagree: stop that partition and tell a person
-    └── Fatal              this process cannot go on: one line that says what to do, then exit
+    ├── Fatal              this process cannot go on: one line that says what to do, then exit
+    └── CommandError       a call of `worker.repository` did not end well; it carries the command's id
+        ├── RejectedError          a business "no", one class for each code; nothing took effect
+        ├── NotDoneError           nothing took effect: Postgres was away, or the transaction took too long
+        ├── OutcomeUnknownError    the answer to the commit was lost: repeat it under the same id, or ask for it
+        └── AppendPendingError     it is done, do not repeat it: KurrentDB will have it later
+            └── StoresContradictError   and it will not, before a person has looked
 
 Anything else that comes out of a transaction is unexpected: it is a command's own fault until proven otherwise, and the
 batch is halved until that command stands alone. Foreign errors are mapped here and nowhere else.
@@ -13,9 +19,14 @@ batch is halved until that command stands alone. Foreign errors are mapped here 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from worker.contracts.replies import ErrorCode, Reply
 
 
 class WallexError(Exception):
@@ -40,6 +51,194 @@ class Contradiction(WallexError):
 
 class Fatal(WallexError):
     """The process cannot go on as it was started. The message says what to do."""
+
+
+class CommandError(WallexError):
+    """A direct call did not end well. Repeating it under the same `command_id` is always harmless.
+
+    `code` is the contract's for a rejection; `message` is for people; `details` are enough to act on.
+    """
+
+    code: str = "CommandError"
+
+    def __init__(self, command_id: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(command_id, message, details)
+        self.command_id = command_id
+        self.message = message
+        self.details = dict(details or {})
+
+    def __str__(self) -> str:
+        told = f" {self.details}" if self.details else ""
+        return f"{self.code}: {self.message}{told} (command {self.command_id})"
+
+
+class RejectedError(CommandError):
+    """The command was refused for a business reason, and took no effect."""
+
+
+class WalletNotFoundError(RejectedError):
+    """No such wallet."""
+
+    code = ErrorCode.WALLET_NOT_FOUND
+
+
+class WalletAlreadyExistsError(RejectedError):
+    """The wallet id is taken."""
+
+    code = ErrorCode.WALLET_ALREADY_EXISTS
+
+
+class WalletNotActiveError(RejectedError):
+    """The wallet's status does not allow this."""
+
+    code = ErrorCode.WALLET_NOT_ACTIVE
+
+
+class WalletNotEmptyError(RejectedError):
+    """Only a wallet without money and active holds can be closed."""
+
+    code = ErrorCode.WALLET_NOT_EMPTY
+
+
+class InsufficientFundsError(RejectedError):
+    """More was asked than is available."""
+
+    code = ErrorCode.INSUFFICIENT_FUNDS
+
+
+class InvalidAmountError(RejectedError):
+    """Not an amount: not more than 0, too large, or with more than four places."""
+
+    code = ErrorCode.INVALID_AMOUNT
+
+
+class CurrencyMismatchError(RejectedError):
+    """The command speaks of another currency than the wallet's."""
+
+    code = ErrorCode.CURRENCY_MISMATCH
+
+
+class SameWalletError(RejectedError):
+    """Money moves between two different wallets."""
+
+    code = ErrorCode.SAME_WALLET
+
+
+class HoldNotFoundError(RejectedError):
+    """The wallet has no such hold."""
+
+    code = ErrorCode.HOLD_NOT_FOUND
+
+
+class HoldAlreadyExistsError(RejectedError):
+    """The hold id was used before, in this wallet or another."""
+
+    code = ErrorCode.HOLD_ALREADY_EXISTS
+
+
+class HoldNotActiveError(RejectedError):
+    """The hold ended before."""
+
+    code = ErrorCode.HOLD_NOT_ACTIVE
+
+
+class HoldExpiredError(RejectedError):
+    """The time of the hold is over."""
+
+    code = ErrorCode.HOLD_EXPIRED
+
+
+class HoldNotDueError(RejectedError):
+    """The hold may not expire yet, or never."""
+
+    code = ErrorCode.HOLD_NOT_DUE
+
+
+class CaptureExceedsHoldError(RejectedError):
+    """More was to be captured than is reserved."""
+
+    code = ErrorCode.CAPTURE_EXCEEDS_HOLD
+
+
+class BalanceLimitExceededError(RejectedError):
+    """The balance would pass the limit of a wallet."""
+
+    code = ErrorCode.BALANCE_LIMIT_EXCEEDED
+
+
+class MetadataTooLargeError(RejectedError):
+    """The wallet's metadata would be too large after merging."""
+
+    code = ErrorCode.METADATA_TOO_LARGE
+
+
+class EventConcurrencyError(RejectedError):
+    """The wallet is at another version than expected, or another transaction has it: nothing was done, try again."""
+
+    code = ErrorCode.EVENT_CONCURRENCY
+
+
+class CommandExpiredError(RejectedError):
+    """The command was decided after its `not_after`."""
+
+    code = ErrorCode.COMMAND_EXPIRED
+
+
+class IdempotencyConflictError(RejectedError):
+    """The command id was used before, for something else."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+class InvalidCommandError(RejectedError):
+    """What was asked is no command; the details say where and why."""
+
+    code = ErrorCode.INVALID_COMMAND
+
+
+class InternalError(RejectedError):
+    """It failed for an unexpected reason, which is the error's cause where it happened here."""
+
+    code = ErrorCode.INTERNAL_ERROR
+
+
+class NotDoneError(CommandError):
+    """Nothing took effect: Postgres was away, or the transaction took longer than it may."""
+
+    code = "NotDone"
+
+
+class OutcomeUnknownError(CommandError):
+    """The answer to the commit was lost. The same again, under the same id, tells, and never takes effect twice."""
+
+    code = "OutcomeUnknown"
+
+
+class AppendPendingError(CommandError):
+    """It took effect, as `reply` says: do not repeat it. KurrentDB has not acknowledged the events yet.
+
+    They are appended with the wallet's next event, by `wallex verify --repair`, or by a repeat under the same id.
+    """
+
+    code = "AppendPending"
+
+    def __init__(self, reply: Reply, command_id: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(command_id, message, details)
+        self.reply = reply
+
+
+class StoresContradictError(AppendPendingError):
+    """It took effect in Postgres, and the wallet's stream holds something else: `wallex verify` says what."""
+
+    code = "StoresContradict"
+
+
+_REJECTED = {error.code: error for error in RejectedError.__subclasses__()}
+
+
+def rejected_error(command_id: str, code: str, message: str, details: Mapping[str, Any]) -> RejectedError:
+    """The error that says that a command was rejected with `code`."""
+    return _REJECTED[code](command_id, message, details)
 
 
 # What an error means, by its class; the first that fits. Everything else is unexpected.
