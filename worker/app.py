@@ -16,11 +16,12 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from worker.contracts.commands import Command
 from worker.inbox.assignment import Assignment
 from worker.inbox.partitions import BATCH_RECORDS_MAX
-from worker.kafka import broker_security
+from worker.kafka import connection_arguments
 from worker.process import Process
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
@@ -34,6 +35,8 @@ REBALANCE_TIMEOUT_MS = 60_000
 POLL_INTERVAL_MAX_MS = 24 * 60 * 60 * 1000
 GRACEFUL_TIMEOUT_S = 30.0
 
+_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
 
 def create_app(settings: Settings) -> tuple[FastStream, Process]:
     """The application for `settings`, and the process behind it, which knows the error that ended it."""
@@ -43,7 +46,7 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
     faststream_log.setLevel(logging.ERROR)
     broker = KafkaBroker(
         settings.kafka_bootstrap_servers,
-        security=broker_security(settings),
+        security=_broker_security(settings),
         consumer_only=True,
         apply_types=False,
         allow_auto_create_topics=False,
@@ -95,6 +98,17 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
     app.on_shutdown(process.drain)
     app.after_shutdown(process.close)
     return app, process
+
+
+def _broker_security(settings: Settings) -> BaseSecurity | None:
+    """What `connection_arguments` say, in FastStream's words."""
+    said = connection_arguments(settings)
+    ssl_context = said.get("ssl_context")
+    if "sasl_mechanism" in said:
+        security = _SASL[said["sasl_mechanism"]]
+        username, password = said["sasl_plain_username"], said["sasl_plain_password"]
+        return security(username, password, ssl_context, ssl_context is not None)
+    return BaseSecurity(ssl_context, use_ssl=True) if ssl_context is not None else None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

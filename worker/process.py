@@ -29,7 +29,7 @@ from worker.inbox.intake import Intake, Rules
 from worker.inbox.parking import ParkingLot
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
-from worker.kafka import connection_arguments, ensure_topics
+from worker.kafka import connection_arguments
 from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
@@ -37,6 +37,7 @@ from worker.retry import until_available
 from worker.settings import WORKER_HTTP_PORT, Settings
 from worker.telemetry.health import serve_health
 from worker.telemetry.metrics import WorkerMetrics, new_registry
+from worker.topics import ensure_topics
 
 EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h: the process could not go on, and said why."""
