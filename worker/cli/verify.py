@@ -6,19 +6,15 @@ Changes nothing, and may run while workers do. On a terminal a bar shows how far
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from worker.audit.report import Difference, Report
 from worker.audit.stores import open_stores
 from worker.audit.verify import Progress, verify
+from worker.cli.bars import show_bars
 from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients
 from worker.errors import WallexError
 from worker.settings import Settings
@@ -36,7 +32,7 @@ def verify_stores(as_json: AsJson = False) -> None:
     settings = Settings.load()
     quiet_clients(settings)
     try:
-        with _bars() as progress:
+        with show_bars() as progress:
             report = asyncio.run(_verify(settings, progress))
     except WallexError as error:
         fail(f"cannot compare: {error}", 1)
@@ -51,22 +47,6 @@ def verify_stores(as_json: AsJson = False) -> None:
 async def _verify(settings: Settings, progress: Progress) -> Report:
     async with open_stores(settings) as stores:
         return await verify(stores, progress)
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    """A bar for each stage, on stderr and only where that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(stage: str, done: int, of: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage)
-            bars.update(tasks[stage], completed=done, total=max(done, of))
-
-        yield progress
 
 
 def _print(report: Report) -> None:
