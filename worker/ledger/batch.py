@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.crash_points import crash_point
-from worker.database import raw_transaction
+from worker.database import RawConnection, raw_transaction
 from worker.domain.decide import hold_ids, wallet_ids
 from worker.domain.wallet import Book
 from worker.ledger.decide_batch import Decided, Failed, Outcome, Received, decide_batch, fail
@@ -28,14 +28,20 @@ async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outc
     of its lock. After an error that is not the server's own answer, whether it was committed is unknown: run it again.
     """
     async with raw_transaction(engine) as connection:
-        locked = await lock_wallets(connection, {id_ for received in batch for id_ in wallet_ids(received.command)})
-        holds = await fetch_holds(connection, {id_ for received in batch for id_ in hold_ids(received.command)})
-        crash_point("lock")
-        ran = await recall(connection, [received.command.command_id for received in batch])
-        decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection))
-        await persist(connection, decided)
-        crash_point("persist")
+        outcomes = await run_in(connection, batch)
     crash_point("commit")
+    return outcomes
+
+
+async def run_in(connection: RawConnection, batch: Sequence[Received]) -> list[Outcome]:
+    """Run `batch` in an open transaction, which the caller commits; raises as `run_batch` does."""
+    locked = await lock_wallets(connection, {id_ for received in batch for id_ in wallet_ids(received.command)})
+    holds = await fetch_holds(connection, {id_ for received in batch for id_ in hold_ids(received.command)})
+    crash_point("lock")
+    ran = await recall(connection, [received.command.command_id for received in batch])
+    decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection))
+    await persist(connection, decided)
+    crash_point("persist")
     return decided.outcomes
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import cast
+
+import asyncpg
 
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
 from worker.database import RawConnection
@@ -18,6 +20,9 @@ WHERE id = ANY($1::uuid[])
 ORDER BY id
 FOR UPDATE
 """
+
+# For a transaction that holds others already: waiting for a wallet that sorts before one of them could close a circle.
+LOCK_FREE_WALLETS = f"{LOCK_WALLETS} NOWAIT"
 
 # By id, whatever their status or wallet: an id that another wallet used is taken, and its hold is not found here. Not
 # locked: whoever changes a hold has its wallet locked, and a new one under the same id is a unique violation.
@@ -45,10 +50,12 @@ _HOLD_TYPE = {type_.value: type_ for type_ in HoldType}
 
 async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
     """Lock the wallets that exist, until the transaction ends, and return them by id."""
-    rows = await connection.fetch(LOCK_WALLETS, sorted(ids))
-    return {
-        id_: Wallet(id_, owner_id, currency, _STATUS[status], *rest) for id_, owner_id, currency, status, *rest in rows
-    }
+    return _wallets(await connection.fetch(LOCK_WALLETS, sorted(ids)))
+
+
+async def lock_free_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
+    """The same without waiting: raises asyncpg's `LockNotAvailableError` where another transaction has one of them."""
+    return _wallets(await connection.fetch(LOCK_FREE_WALLETS, sorted(ids)))
 
 
 async def fetch_holds(connection: RawConnection, ids: Collection[str]) -> dict[str, Hold]:
@@ -69,3 +76,9 @@ async def read_clock(connection: RawConnection) -> datetime:
 async def find_busy_wallets(connection: RawConnection, ids: Collection[str]) -> frozenset[str]:
     """Which of the wallets `ids` another transaction has locked at this moment."""
     return frozenset(row[0] for row in await connection.fetch(BUSY_WALLETS, sorted(ids)))
+
+
+def _wallets(rows: Iterable[asyncpg.Record]) -> dict[str, Wallet]:
+    return {
+        id_: Wallet(id_, owner_id, currency, _STATUS[status], *rest) for id_, owner_id, currency, status, *rest in rows
+    }

@@ -65,7 +65,7 @@ def _end(reply: dict[str, Any], said: Said) -> dict[str, Any]:
     if said.hold is not None:
         reply["hold"] = _hold_state(said.hold)
     if said.parts:
-        reply["parts"] = [_part(index, outcome) for index, outcome in enumerate(said.parts)]
+        reply["parts"] = [part_state(index, outcome) for index, outcome in enumerate(said.parts)]
     return reply
 
 
@@ -73,7 +73,8 @@ def _error(rejected: Rejected) -> dict[str, Any]:
     return {"code": rejected.code, "message": rejected.message, "details": dict(rejected.details)}
 
 
-def _part(index: int, outcome: PartOutcome) -> dict[str, Any]:
+def part_state(index: int, outcome: PartOutcome) -> dict[str, Any]:
+    """What a reply says of part number `index` of a group."""
     status = NOT_RUN if not outcome.ran else ACCEPTED if outcome.rejected is None else REJECTED
     part: dict[str, Any] = {"index": index, "type": outcome.part.type, "status": status}
     if outcome.rejected is not None:

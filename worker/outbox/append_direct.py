@@ -1,0 +1,82 @@
+"""The append of a direct call: what a worker does behind its batches, with an end to the waiting.
+
+What is committed stays so, whatever happens here. What is not acknowledged in time is appended later: before the
+wallet's next event, by `wallex verify --repair`, or when the call is repeated under its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from worker.contracts.replies import Reply
+from worker.errors import AppendPendingError, StoresContradictError
+from worker.ledger.decide_batch import Outcome
+from worker.outbox.append import append_runs
+from worker.outbox.backfill import load_proofs
+from worker.outbox.event_store import EventStore
+from worker.outbox.run import runs_of
+from worker.telemetry.metrics import WorkerMetrics
+
+APPEND_S = 5.0
+"""How long a call waits for KurrentDB, its turn included."""
+
+log = structlog.get_logger(__name__)
+
+
+class DirectAppends:
+    """A process's direct appends, one after another, as the connection wants them: in the order of the commits."""
+
+    def __init__(self, store: EventStore, engine: AsyncEngine) -> None:
+        self._store = store
+        self._engine = engine
+        self._metrics = WorkerMetrics(CollectorRegistry())
+        self._turn = asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._contradictory: frozenset[str] = frozenset()
+
+    async def append(self, command_id: str, outcome: Outcome, reply: Reply) -> None:
+        """Append what a command made, also where the caller is cancelled; raises `AppendPendingError`."""
+        task = asyncio.create_task(self._append(command_id, outcome, reply))
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.shield(task)
+
+    async def finish(self) -> None:
+        """Wait for what is under way, which ends by itself after `APPEND_S`."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _append(self, command_id: str, outcome: Outcome, reply: Reply) -> None:
+        try:
+            async with asyncio.timeout(APPEND_S), self._turn:
+                await self._append_all(outcome)
+        except Exception as error:
+            log.warning("append_pending", command_id=command_id, error=f"{type(error).__name__}: {error}")
+            message = "It is done, do not repeat it. KurrentDB has not acknowledged it yet, and will have it later."
+            raise AppendPendingError(reply, command_id, message) from error
+        contradictory = self._contradictory & _wallets(outcome)
+        if contradictory:
+            message = "It is done, do not repeat it. The wallets' streams hold something else: see `wallex verify`."
+            raise StoresContradictError(reply, command_id, message, {"walletIds": sorted(contradictory)})
+
+    async def _append_all(self, outcome: Outcome) -> None:
+        """Append new events; of a command that ran before, prove those that it made then."""
+        # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
+        runs = [run for run in runs_of(outcome.events) if run.wallet_id not in self._contradictory]
+        made = {id_: version for id_, version in outcome.made if id_ not in self._contradictory}
+        proofs = await load_proofs(self._engine, made) if made else []
+        if runs or proofs:
+            self._contradictory |= await append_runs(self._store, self._engine, self._metrics, runs, proofs)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            # Looked at here, for a caller that was cancelled does not: it is logged already.
+            task.exception()
+
+
+def _wallets(outcome: Outcome) -> frozenset[str]:
+    return frozenset([*(event.wallet_id for event in outcome.events), *(id_ for id_, _ in outcome.made)])
