@@ -15,28 +15,26 @@ Relies on Kafka alone: neither a database nor a framework is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from functools import wraps
-from inspect import Parameter, Signature, signature
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Self
+from uuid import uuid4
 
 from pydantic import ValidationError
 
-from worker.contracts import build
+from worker.contracts.calls import Asked, CommandCalls, command_of, part
 from worker.contracts.commands import Command
 from worker.contracts.envelope import ReplyTopics
 from worker.contracts.replies import ErrorCode
 from worker.contracts.results import Accepted, Rejected, Result, read_result
 from worker.domain.decide import wallet_ids
+from worker.domain.reading import unreadable
 from worker.exchange import Exchange, NotSent, Unanswered, open_exchange
 from worker.settings import Settings
 
-__all__ = ["Accepted", "ErrorCode", "NotSent", "OutcomeUnknown", "Rejected", "Result", "WalletClient", "build"]
+__all__ = ["Accepted", "ErrorCode", "NotSent", "OutcomeUnknown", "Rejected", "Result", "WalletClient", "part"]
 
 TIMEOUT_S = 30.0
-
-_Arguments = ParamSpec("_Arguments")
 
 
 class OutcomeUnknown(TimeoutError):
@@ -50,23 +48,8 @@ class OutcomeUnknown(TimeoutError):
         self.command = command
 
 
-def _sends(
-    make: Callable[_Arguments, Command],
-) -> Callable[Concatenate[WalletClient, _Arguments], Coroutine[Any, Any, Result]]:
-    """The method that makes a command as `make` does, with the same arguments, and sends it."""
-
-    @wraps(make)
-    async def method(self: WalletClient, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Result:
-        return await self.send(make(*args, **kwargs))
-
-    # Otherwise `help` and `create_autospec` would take the first argument of `make` for `self`.
-    receiver = Parameter("self", Parameter.POSITIONAL_ONLY)
-    method.__signature__ = Signature([receiver, *signature(make).parameters.values()])  # type: ignore[attr-defined]
-    return method
-
-
-class WalletClient:
-    """Commands as methods, with the arguments of their namesakes in `worker.contracts.build`.
+class WalletClient(CommandCalls[Coroutine[Any, Any, Result]]):
+    """Each command as a method to await.
 
     `settings` are those of the environment unless given (`Settings(kafka_bootstrap_servers="kafka:9092")`).
     `reply_topic` is the shared one, `REPLY_TOPIC`, unless a topic of one's own is named: it must exist, and
@@ -97,20 +80,6 @@ class WalletClient:
         self._exchange = None
         await self._opened.aclose()
 
-    create_wallet = _sends(build.create_wallet)
-    credit = _sends(build.credit)
-    debit = _sends(build.debit)
-    transfer = _sends(build.transfer)
-    place_hold = _sends(build.place_hold)
-    release_hold = _sends(build.release_hold)
-    capture_hold = _sends(build.capture_hold)
-    expire_hold = _sends(build.expire_hold)
-    suspend_wallet = _sends(build.suspend_wallet)
-    reactivate_wallet = _sends(build.reactivate_wallet)
-    close_wallet = _sends(build.close_wallet)
-    update_metadata = _sends(build.update_metadata)
-    atomic = _sends(build.atomic)
-
     async def send(self, command: Command) -> Result:
         """Send `command` and return its answer; the same command again gets the same answer, marked `replayed`.
 
@@ -128,9 +97,21 @@ class WalletClient:
             raise OutcomeUnknown(f"the reply could not be read, {error.title} expected", command) from error
 
     def _encode(self, command: Command) -> bytes:
-        # What was not said is left out: the worker fills in its own defaults.
-        value = command.model_dump_json(exclude_unset=True).encode()
+        # What is as it is by default is left out: the worker fills it in.
+        value = command.model_dump_json(exclude_defaults=True).encode()
         limit = self._settings.max_command_bytes
         if len(value) > limit:
             raise NotSent(f"{command.type} has {len(value)} bytes, a command has at most {limit} (MAX_COMMAND_BYTES)")
         return value
+
+    def _ask(self, asked: Asked) -> Coroutine[Any, Any, Result]:
+        return self.send(_read_command(asked))
+
+
+def _read_command(asked: Asked) -> Command:
+    """The command that is asked for, as the worker will read it; `ValueError` says in one line why it would not."""
+    try:
+        return command_of(asked, asked.command_id or str(uuid4()))
+    except ValidationError as error:
+        refused = unreadable(error).details
+    raise ValueError(f"{asked.fields['type']}: {refused['path']}: {refused['reason']}")

@@ -177,12 +177,11 @@ async def open_exchange(settings: Settings, reply_topic: str) -> AsyncIterator[E
     )
     exchange = Exchange(producer, consumer, settings.command_topics[0], reply_topic)
     async with AsyncExitStack() as opened:
+        for stop in (producer.stop, consumer.stop, exchange.stop):
+            opened.push_async_callback(stop)
         try:
-            opened.push_async_callback(producer.stop)
             await producer.start()
-            opened.push_async_callback(consumer.stop)
             await consumer.start()
-            opened.push_async_callback(exchange.stop)
             await exchange.start()
         except KafkaError as error:
             raise NotSent(f"Kafka at {settings.kafka_bootstrap_servers}: {explain(error)}") from error
