@@ -44,6 +44,7 @@ def contract_files() -> dict[str, str]:
         commands=commands,
         replies=defaults.reply_topic,
         reply_pattern=defaults.reply_topic_pattern.pattern,
+        schedule=defaults.schedule_topic,
         dead_letters=defaults.dlq_topic,
         partitions=PARTITIONS,
     )

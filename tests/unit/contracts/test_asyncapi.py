@@ -18,7 +18,7 @@ COMMANDS = {model.__name__ for model in COMMAND_TYPES}
 
 
 def test_the_channels_are_the_contracts_topics():
-    """Commands, replies and dead letters have the contract's names; a requested reply goes to no fixed topic."""
+    """Commands, replies, ticks and dead letters have the contract's names; a requested reply goes to no fixed topic."""
     addresses = {name: channel["address"] for name, channel in DOCUMENT["channels"].items()}
 
     assert DOCUMENT["asyncapi"] == "3.0.0"
@@ -26,6 +26,7 @@ def test_the_channels_are_the_contracts_topics():
         "commands": "wallet.commands",
         "replies": "wallet.replies",
         "requestedReplies": None,
+        "schedule": "wallet.schedule",
         "deadLetters": "wallet.commands.dlq",
     }
 
@@ -43,7 +44,7 @@ def test_every_command_stands_on_the_command_channel():
     listed = DOCUMENT["channels"]["commands"]["messages"]
 
     assert set(listed) == COMMANDS
-    assert set(MESSAGES) == COMMANDS | {"Reply", "DeadLetter"}
+    assert set(MESSAGES) == COMMANDS | {"Reply", "ExpireDueHolds", "DeadLetter"}
 
 
 def test_every_reference_leads_somewhere():
@@ -71,6 +72,15 @@ def test_a_messages_examples_fit_its_headers_and_its_payload(name):
         assert list(headers.iter_errors(example["headers"])) == []
         if name != "DeadLetter":
             assert list(schema_validator(message["payload"]["$ref"]).iter_errors(example["payload"])) == []
+
+
+def test_a_ticks_examples_fit_its_payload():
+    """A tick has no key, and no header that means anything."""
+    tick = MESSAGES["ExpireDueHolds"]
+    validator = schema_validator(tick["payload"]["$ref"])
+
+    assert [list(validator.iter_errors(example["payload"])) for example in tick["examples"]] == [[], []]
+    assert tick.keys() & {"headers", "bindings", "correlationId"} == set()
 
 
 @pytest.mark.parametrize("name", ["CommandHeaders", "ReplyHeaders", "DeadLetterHeaders"])
@@ -126,5 +136,5 @@ def test_keys_and_partitions_are_kafka_bindings():
     topics = [channel["bindings"]["kafka"] for channel in DOCUMENT["channels"].values() if "bindings" in channel]
     key = MESSAGES["Transfer"]["bindings"]["kafka"]["key"]
 
-    assert [topic["partitions"] for topic in topics] == [12, 12, 12]
+    assert [topic["partitions"] for topic in topics] == [12, 12, 12, 12]
     assert "fromWalletId" in key["description"]

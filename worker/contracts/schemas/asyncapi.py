@@ -6,6 +6,7 @@ references to the JSON Schema files beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any
@@ -20,7 +21,7 @@ from worker.contracts.schemas.headers import (
     DEAD_LETTER_HEADERS_EXAMPLE,
     reply_headers_example,
 )
-from worker.contracts.schemas.messages import COMMAND_MESSAGES, REPLY_MESSAGE, Message
+from worker.contracts.schemas.messages import COMMAND_MESSAGES, REPLY_MESSAGE, TICK_MESSAGES, Message
 
 CONTRACT_VERSION = "1.0.0"
 """Of the contract, not of the package: raised when what travels changes."""
@@ -38,6 +39,7 @@ class Topics:
     commands: str
     replies: str
     reply_pattern: str
+    schedule: str
     dead_letters: str
     partitions: int
 
@@ -76,6 +78,7 @@ def _channels(topics: Topics) -> dict[str, Any]:
             f"one that matches {topics.reply_pattern}.",
             "messages": {"Reply": _message_ref("Reply")},
         },
+        "schedule": _channel(topics, topics.schedule, "Ticks of the scheduler.", TICK_MESSAGES),
         "deadLetters": {
             "address": topics.dead_letters,
             "description": "Records that could not be read, and commands answered with InternalError.",
@@ -121,6 +124,11 @@ def _operations() -> dict[str, Any]:
             "channel": {"$ref": "#/channels/replies"},
             "summary": "Reply where no allowed topic was named, or the named one did not take the reply.",
         },
+        "expireDueHolds": {
+            "action": "receive",
+            "channel": {"$ref": "#/channels/schedule"},
+            "summary": "Find the holds that are due, and publish an ExpireHold for each on the channel `commands`.",
+        },
         "keepDeadLetter": {
             "action": "send",
             "channel": {"$ref": "#/channels/deadLetters"},
@@ -138,30 +146,44 @@ def _messages() -> dict[str, Any]:
     as_it_came = {"type": "string", "description": "The command record's key."}
     commands = {message.name: _message(message, "CommandHeaders", wallet_id) for message in COMMAND_MESSAGES}
     reply = _message(REPLY_MESSAGE, "ReplyHeaders", as_it_came)
-    return {**commands, "Reply": reply, "DeadLetter": _dead_letter(as_it_came)}
+    ticks = {message.name: _tick(message) for message in TICK_MESSAGES}
+    return {**commands, "Reply": reply, **ticks, "DeadLetter": _dead_letter(as_it_came)}
 
 
 def _message(message: Message, headers: str, key: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": message.name,
-        "title": message.name,
-        "summary": getdoc(message.model),
-        "contentType": "application/json",
+        **_named(message),
         "headers": {"$ref": f"./headers/{headers}.json"},
         "payload": {"$ref": f"./{message.folder}/{message.name}.json"},
         "correlationId": {"$ref": "#/components/correlationIds/correlationId"},
         "bindings": _key_binding(key),
         "examples": [
-            {
-                "name": example.name,
-                "summary": example.why,
-                "headers": _headers(message, example),
-                "payload": example.value,
-            }
-            for example in EXAMPLES.get(message.name, ())
-            if isinstance(example, Valid)
+            {**_shown(example), "headers": _headers(message, example), "payload": example.value}
+            for example in _good_examples(message)
         ],
     }
+
+
+def _tick(message: Message) -> dict[str, Any]:
+    """A message without a key, and without headers that mean anything."""
+    return {
+        **_named(message),
+        "payload": {"$ref": f"./{message.folder}/{message.name}.json"},
+        "examples": [{**_shown(example), "payload": example.value} for example in _good_examples(message)],
+    }
+
+
+def _named(message: Message) -> dict[str, Any]:
+    summary = getdoc(message.model)
+    return {"name": message.name, "title": message.name, "summary": summary, "contentType": "application/json"}
+
+
+def _good_examples(message: Message) -> Iterator[Valid]:
+    return (example for example in EXAMPLES.get(message.name, ()) if isinstance(example, Valid))
+
+
+def _shown(example: Valid) -> dict[str, str]:
+    return {"name": example.name, "summary": example.why}
 
 
 def _headers(message: Message, example: Valid) -> dict[str, str]:

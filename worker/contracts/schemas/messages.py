@@ -1,4 +1,4 @@
-"""The messages and their JSON Schemas: commands as they are read, events and replies as they are written.
+"""The messages and their JSON Schemas: commands and ticks as they are read, events and replies as they are written.
 
 What a schema accepts is what the model accepts, as far as JSON Schema can say it. What it cannot say stands in the
 descriptions: that `5.0` is not an integer here, and how many bytes of metadata there may be.
@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 from worker.contracts.commands import COMMAND, COMMAND_TYPES
 from worker.contracts.events import EVENT_MODELS
 from worker.contracts.replies import Reply
+from worker.contracts.ticks import ExpireDueHolds
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -33,7 +34,8 @@ class Message:
 COMMAND_MESSAGES = tuple(Message(model.__name__, "commands", model, "validation") for model in COMMAND_TYPES)
 EVENT_MESSAGES = tuple(Message(type_.value, "events", model, "serialization") for type_, model in EVENT_MODELS.items())
 REPLY_MESSAGE = Message("Reply", "replies", Reply, "serialization")
-MESSAGES = (*COMMAND_MESSAGES, *EVENT_MESSAGES, REPLY_MESSAGE)
+TICK_MESSAGES = (Message("ExpireDueHolds", "ticks", ExpireDueHolds, "validation"),)
+MESSAGES = (*COMMAND_MESSAGES, *EVENT_MESSAGES, REPLY_MESSAGE, *TICK_MESSAGES)
 
 
 def message_schema(message: Message) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from worker.contracts.schemas.examples.events_lifecycle import LIFECYCLE_EVENT_E
 from worker.contracts.schemas.examples.events_money import MONEY_EVENT_EXAMPLES
 from worker.contracts.schemas.examples.kinds import Example, Invalid, Valid
 from worker.contracts.schemas.examples.replies import REPLY_EXAMPLES
+from worker.contracts.schemas.examples.ticks import TICK_EXAMPLES
 
 __all__ = ["EXAMPLES", "Example", "Invalid", "Valid"]
 
@@ -29,4 +30,5 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     **HOLD_EVENT_EXAMPLES,
     **LIFECYCLE_EVENT_EXAMPLES,
     "Reply": REPLY_EXAMPLES,
+    **TICK_EXAMPLES,
 }
