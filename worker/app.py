@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from worker.contracts.commands import Command
+from worker.contracts.ticks import ExpireDueHolds
 from worker.inbox.assignment import Assignment
 from worker.inbox.partitions import BATCH_RECORDS_MAX
 from worker.kafka import connection_arguments
@@ -55,49 +57,75 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
     )
     app = FastStream(broker, logger=faststream_log)
 
-    def parse(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
-        # FastStream's own parser decodes headers: one that is null or binary would cost it the whole batch.
-        return KafkaAckableMessage(raw_message=batch, body=batch, consumer=process.consumer(), correlation_id="-")
-
-    def decode(message: KafkaAckableMessage) -> tuple[ConsumerRecord, ...]:
-        return cast(tuple[ConsumerRecord, ...], message.raw_message)
-
-    subscriber = broker.subscriber(
+    commands = _raw_subscriber(
+        broker,
         *settings.command_topics,
         group_id=settings.kafka_group_id,
         group_instance_id=settings.kafka_group_instance_id,
-        batch=True,
         max_records=BATCH_RECORDS_MAX,
         batch_timeout_ms=POLL_IDLE_MS,
         ack_policy=AckPolicy.MANUAL,
-        no_reply=True,
-        parser=parse,
-        decoder=decode,
         listener=_Listener(lambda: process.assignment),
-        auto_offset_reset="earliest",
         isolation_level="read_committed",
         partition_assignment_strategy=(StickyPartitionAssignor,),
         fetch_max_wait_ms=FETCH_WAIT_MS,
-        session_timeout_ms=SESSION_TIMEOUT_MS,
-        heartbeat_interval_ms=HEARTBEAT_MS,
         rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
         description="Wallet commands.",
     )
+    schedule = _raw_subscriber(
+        broker,
+        settings.schedule_topic,
+        group_id=f"{settings.kafka_group_id}-schedule",
+        group_instance_id=settings.kafka_group_instance_id,
+        # Committed by the consumer itself, before they are acted upon: a tick that is lost is followed by another.
+        ack_policy=AckPolicy.ACK_FIRST,
+        description="Ticks of the scheduler.",
+    )
 
-    @subscriber
+    @commands
     async def run_commands(records: list[Command]) -> None:
         # The annotation is for FastStream's AsyncAPI page: what arrives are the records that `decode` returned.
         await process.handle(cast(Sequence[ConsumerRecord], records))
 
-    def consuming() -> bool:
-        return not subscriber.tasks or any(not task.done() for task in subscriber.tasks)
+    @schedule
+    async def hear_ticks(records: list[ExpireDueHolds]) -> None:
+        process.expiry.hear(cast(Sequence[ConsumerRecord], records))
 
-    process = Process(settings, lambda: cast(AIOKafkaConsumer, subscriber.consumer), consuming, app.exit)
+    def consuming() -> bool:
+        # Of commands: a worker that hears no ticks still does its main job.
+        return not commands.tasks or any(not task.done() for task in commands.tasks)
+
+    process = Process(settings, lambda: cast(AIOKafkaConsumer, commands.consumer), consuming, app.exit)
     app.on_startup(process.start)
     app.on_shutdown(process.drain)
     app.after_shutdown(process.close)
     return app, process
+
+
+def _raw_subscriber(broker: KafkaBroker, *topics: str, **arguments: Any) -> BatchSubscriber:
+    """A subscriber whose handler gets the records of a poll as aiokafka read them, and answers nothing."""
+
+    def parse(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+        # FastStream's own parser decodes headers: one that is null or binary would cost it the whole batch.
+        consumer = cast(AIOKafkaConsumer, subscriber.consumer)
+        return KafkaAckableMessage(raw_message=batch, body=batch, consumer=consumer, correlation_id="-")
+
+    def decode(message: KafkaAckableMessage) -> tuple[ConsumerRecord, ...]:
+        return cast(tuple[ConsumerRecord, ...], message.raw_message)
+
+    subscriber: BatchSubscriber = broker.subscriber(
+        *topics,
+        batch=True,
+        no_reply=True,
+        parser=parse,
+        decoder=decode,
+        auto_offset_reset="earliest",
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        **arguments,
+    )
+    return subscriber
 
 
 def _broker_security(settings: Settings) -> BaseSecurity | None:

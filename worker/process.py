@@ -34,6 +34,7 @@ from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
 from worker.retry import until_available
+from worker.scheduler.expire_holds import HoldExpiry
 from worker.settings import WORKER_HTTP_PORT, Settings
 from worker.telemetry.health import serve_health
 from worker.telemetry.metrics import WorkerMetrics, new_registry
@@ -74,7 +75,15 @@ class Process:
         self.store = EventStore(settings.kurrentdb_uri.get_secret_value())
         self.publisher = Publisher(connection_arguments(settings), settings.reply_topic)
         self.pipeline = Pipeline(self.store, self.engine, self.publisher, consumer, self.metrics)
-        self.intake = Intake(self.engine, self.pipeline, ParkingLot(consumer), _rules(settings), self.metrics, consumer)
+        rules = _rules(settings)
+        self.intake = Intake(self.engine, self.pipeline, ParkingLot(consumer), rules, self.metrics, consumer)
+        self.expiry = HoldExpiry(
+            self.engine,
+            Publisher(connection_arguments(settings), settings.reply_topic),
+            self.metrics,
+            settings.command_topics[0],
+            rules.reply_topics,
+        )
         self.assignment: Assignment | None = None
         self._watched = Watched(
             self.engine,
@@ -121,7 +130,7 @@ class Process:
         self._resources.callback(deadline.cancel)
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                await self.intake.close()
+                await asyncio.gather(self.intake.close(), self.expiry.close())
         except TimeoutError:
             log.warning("stopped_in_flight", why="not answered in time: the next owner runs these records again")
 
@@ -140,6 +149,7 @@ class Process:
         self._resources.push_async_callback(self.engine.dispose)
         self._resources.push_async_callback(self.store.close)
         self._resources.push_async_callback(self.publisher.close)
+        self._resources.push_async_callback(self.expiry.publisher.close)
         port = WORKER_HTTP_PORT if settings.http_port is None else settings.http_port
         self._resources.push_async_callback(self._watched.readiness.close)
         live, ready = self._watched.live_checks(), self._watched.ready_checks()
@@ -158,6 +168,7 @@ class Process:
         )
         self._run_forever("pipeline", self.pipeline.run())
         self._run_forever("parking", self.intake.run_parked())
+        self._run_forever("expiry", self.expiry.run())
         self._run_forever("watch", self._watched.watch())
         _tune_garbage_collection()
         log.info("worker_started", topics=settings.command_topics, group=settings.kafka_group_id)

@@ -11,13 +11,17 @@ from worker.app import create_app
 from worker.settings import Settings
 
 
-@pytest.fixture
-def consumer_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What FastStream would build the consumer of the command topics with."""
+def arguments_by_group() -> dict[str, dict[str, Any]]:
+    """What FastStream would build each consumer with, by its group."""
     app, _process = create_app(Settings.load({"KAFKA_GROUP_INSTANCE_ID": "worker-1"}))
     assert app.broker is not None
-    (subscriber,) = app.broker.subscribers
-    return {"group_id": subscriber.group_id, **subscriber._connection_args}
+    return {subscriber.group_id: dict(subscriber._connection_args) for subscriber in app.broker.subscribers}
+
+
+@pytest.fixture
+def consumer_arguments() -> dict[str, Any]:
+    """Those of the consumer of the command topics."""
+    return arguments_by_group()["wallex-worker"]
 
 
 def test_offsets_are_never_committed_by_the_consumer_itself(consumer_arguments: dict[str, Any]) -> None:
@@ -32,9 +36,15 @@ def test_a_new_group_starts_with_the_earliest_command(consumer_arguments: dict[s
     assert consumer_arguments["group_instance_id"] == "worker-1"
 
 
-def test_faststreams_arguments_are_aiokafkas(consumer_arguments: dict[str, Any]) -> None:
+def test_ticks_have_a_group_of_their_own() -> None:
+    """The schedule's consumer appends `-schedule` to the group (the contract)."""
+    assert sorted(arguments_by_group()) == ["wallex-worker", "wallex-worker-schedule"]
+
+
+@pytest.mark.parametrize("group", ["wallex-worker", "wallex-worker-schedule"])
+def test_faststreams_arguments_are_aiokafkas(group: str) -> None:
     """Each argument is one that the consumer knows, so none is ignored."""
     known = AIOKafkaConsumer.__init__.__kwdefaults__ or {}
     positional = AIOKafkaConsumer.__init__.__code__.co_varnames
 
-    assert set(consumer_arguments) <= {*known, *positional}
+    assert set(arguments_by_group()[group]) <= {*known, *positional}

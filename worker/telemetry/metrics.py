@@ -68,6 +68,7 @@ class WorkerMetrics:
             "wallex_dead_letters", "Records written to the dead letter topic.", ["code"], registry=registry
         )
         self._append(registry)
+        self._expiry(registry)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
@@ -84,6 +85,30 @@ class WorkerMetrics:
         self.events_helped = Counter(
             "wallex_events_helped",
             "Events of another worker that this one appended from the ledger.",
+            registry=registry,
+        )
+
+    def _expiry(self, registry: CollectorRegistry) -> None:
+        self.expiries_published = Counter(
+            "wallex_expiries_published", "ExpireHold commands published for holds that were due.", registry=registry
+        )
+        self.expiry_lag_seconds = Gauge(
+            "wallex_expiry_lag_seconds",
+            "For how long the longest overdue hold has been due and still reserves money, 0 if there is none.",
+            registry=registry,
+        )
+
+
+class SchedulerMetrics:
+    """What the scheduler measures."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ticks = Counter("wallex_ticks_published", "Ticks published to the schedule topic.", registry=registry)
+        self.lease_held = Gauge("wallex_lease_held", "1 if this process holds the lease.", ["lease"], registry=registry)
+        self.lease_number = Gauge(
+            "wallex_lease_number",
+            "The number under which this process holds the lease, 0 if it does not.",
+            ["lease"],
             registry=registry,
         )
 

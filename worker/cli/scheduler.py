@@ -1,0 +1,47 @@
+"""`wallex scheduler`: what happens by itself, until it is told to stop.
+
+May be killed at any time, and run more than once: under a lease in Redis one of them is active, and another takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import typer
+
+from worker.scheduler.tick import Ticker
+from worker.settings import SCHEDULER_HTTP_PORT, Settings
+from worker.telemetry.health import Check, serve_health
+from worker.telemetry.logs import configure_logs
+from worker.telemetry.metrics import SchedulerMetrics, new_registry
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into `app`."""
+    app.command("scheduler")(scheduler)
+
+
+def scheduler() -> None:
+    """Publish the scheduled messages until SIGTERM or SIGINT; several may run, one of them is active."""
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    asyncio.run(run_scheduler(settings))
+
+
+async def run_scheduler(settings: Settings) -> None:
+    """The whole process: health and metrics, and beside each other what it does, until it is told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    registry = new_registry()
+    port = SCHEDULER_HTTP_PORT if settings.http_port is None else settings.http_port
+    ticker = Ticker(settings, SchedulerMetrics(registry))
+    async with (
+        serve_health(port=port, registry=registry, ready=[Check("kafka", ticker.check)]),
+        asyncio.TaskGroup() as group,
+    ):
+        works = [group.create_task(work) for work in (ticker.run(),)]
+        await stop.wait()
+        for work in works:
+            work.cancel()
