@@ -25,6 +25,7 @@ EXIT_INTERRUPTED = 130
 GROUPS = {
     "worker": "Consume commands: the main job.",
     "projector": "Keep Elasticsearch in sync.",
+    "scheduler": "Publish the scheduled messages.",
     "migrate": "Run, revert, show and write migrations.",
     "send": "Publish one command, and wait for its reply.",
     "replies": "Read the reply topic.",
