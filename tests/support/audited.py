@@ -8,31 +8,37 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from tests.support.commands import Command
+from tests.support.commands import Command, create_wallet, credit, debit, new_id, transfer
 from tests.support.postgres import migrated_database
 from tests.support.projection import StandIn, as_recorded, under_other_aliases
 from tests.support.received import received
-from worker.audit.stores import Stores, open_postgres
+from worker.audit.ledger_pages import Key
+from worker.audit.report import Difference
+from worker.audit.stores import Stores, open_event_store, open_postgres
 from worker.audit.streams import Streams
+from worker.audit.verify import verify
 from worker.ledger.batch import run_batch
 from worker.ledger.entry import NewEvent
-from worker.outbox.event_store import EventStore
 from worker.outbox.run import runs_of
 from worker.projection.bulk import make_operations, write_documents
 from worker.projection.document import Event, read_event
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
-from worker.projection.index import Index, open_index
+from worker.projection.index import Index, Projection, open_index
 from worker.settings import Settings
+
+AT_ONCE_S = 0.0
+"""For what cannot be in flight: the first close look decides."""
 
 
 class Audited:
     """The stores, and the ways into each of them."""
 
-    def __init__(self, stores: Stores, store: EventStore, indices: Sequence[Index], standin: StandIn) -> None:
-        self.stores, self._store, self._indices, self.standin = stores, store, indices, standin
+    def __init__(self, stores: Stores, indices: Sequence[Index], standin: StandIn) -> None:
+        self.stores, self._indices, self.standin = stores, indices, standin
 
     async def run(self, *commands: Command) -> list[NewEvent]:
         """Run `commands`, in all stores; return their events."""
@@ -48,7 +54,7 @@ class Audited:
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Append events to their streams."""
-        appended = await self._store.append(runs_of(events))
+        appended = await self.stores.appends.append(runs_of(events))
         assert not appended.unwritten
 
     async def project(self, events: Sequence[NewEvent]) -> None:
@@ -62,6 +68,35 @@ class Audited:
             raw = (await connection.get_raw_connection()).driver_connection
             await raw.execute(statement, *arguments)
 
+    async def two_wallets(self) -> tuple[str, str, dict[Key, NewEvent]]:
+        """Two wallets with a history of money: their ids, source and target, and the events by wallet and version."""
+        source, target = sorted([new_id(), new_id()])
+        events = await self.run(
+            create_wallet(source, "100", metadata={"b": 1, "a": [1.5, None]}),
+            create_wallet(target, "0"),
+            credit(source, "5", reference="r-1", metadata={"why": "gift"}),
+            transfer(source, target, "30"),
+            debit(target, "10"),
+        )
+        return source, target, {Key(event.wallet_id, event.version): event for event in events}
+
+    async def differences(self, *wallet_ids: str) -> list[Difference]:
+        """What differs in these wallets at the first close look."""
+        report = await verify(self.stores, settle_s=AT_ONCE_S)
+        return [one for one in report.differences if one.wallet_id in wallet_ids]
+
+    async def change_document(self, projection: Projection, document_id: str, version: int, **fields: Any) -> None:
+        """Alter a document, under the external version that it has or a higher one."""
+        search, alias = self.stores.search, projection.alias
+        source = (await search.get(index=alias, id=document_id))["_source"]
+        await search.index(
+            index=alias,
+            id=document_id,
+            document=source | fields,
+            version=version,
+            version_type="external_gte",
+        )
+
 
 def _as_event(event: NewEvent) -> Event:
     return read_event(as_recorded([event])[0])
@@ -73,7 +108,6 @@ async def audited(environment: Mapping[str, str], folder: Path) -> AsyncIterator
     standin = StandIn(folder)
     await standin.start()
     projections = under_other_aliases(f"test-{uuid4().hex[:12]}")
-    store = EventStore(standin.uri)
     try:
         async with (
             migrated_database(environment) as own,
@@ -81,11 +115,10 @@ async def audited(environment: Mapping[str, str], folder: Path) -> AsyncIterator
             EventLog.connect(standin.uri) as log,
             Streams.connect(standin.uri) as streams,
             connect_elasticsearch(environment["ELASTICSEARCH_URL"]) as search,
+            open_event_store(standin.uri) as store,
         ):
             indices = [await open_index(search, one) for one in projections]
-            wallets, statement, _ = projections
-            yield Audited(Stores(engine, log, streams, search, wallets, statement), store, indices, standin)
+            yield Audited(Stores(engine, log, streams, search, store, *projections), indices, standin)
             await search.indices.delete(index=[index.name for index in indices])
     finally:
-        await store.close()
         standin.kill()

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from elasticsearch import AsyncElasticsearch
 
-from worker.projection.elastic import elasticsearch_errors
+from worker.projection.elastic import IndexLost, elasticsearch_errors
 
 PAGE_DOCUMENTS = 5_000
 NO_VERSION = -1
 
-# The event id only tells documents apart that say the same of themselves: none is passed over where a page ends.
-ORDER: list[str | dict[str, Any]] = ["walletId", "version", {"eventId": {"unmapped_type": "keyword"}}]
+# The ids only tell documents apart that say the same of themselves: none is passed over where a page ends.
+_IDS = ("eventId", "holdId")
+ORDER: list[str | dict[str, Any]] = ["walletId", "version", *({id_: {"unmapped_type": "keyword"}} for id_ in _IDS)]
 _BEHIND_EVERY_ID = "~"
 
 
@@ -36,9 +37,12 @@ class Document(NamedTuple):
 
 
 async def refresh(client: AsyncElasticsearch, *aliases: str) -> None:
-    """Let the next search see everything that was written."""
-    with elasticsearch_errors():
-        await client.indices.refresh(index=list(aliases))
+    """Let the next search see everything that was written; `IndexLost` where an alias is missing."""
+    try:
+        with elasticsearch_errors():
+            await client.indices.refresh(index=list(aliases))
+    except IndexLost as error:
+        raise IndexLost(f"{error}: an alias is missing, `wallex projector` makes it") from error
 
 
 async def read_documents(
@@ -46,7 +50,7 @@ async def read_documents(
 ) -> AsyncIterator[Document]:
     """The documents of the wallets from `first` to `last`, both included, behind the key `behind`, in order."""
     wallets = {"range": {"walletId": {"gte": first, "lte": last}}}
-    after: list[str | int] | None = [*behind, _BEHIND_EVERY_ID] if behind else None
+    after: list[str | int] | None = [*behind, *[_BEHIND_EVERY_ID] * len(_IDS)] if behind else None
     while True:
         with elasticsearch_errors():
             answer = await client.search(

@@ -7,13 +7,13 @@ read once, in the order that is cheap for it. Memory: some 200 bytes a wallet, w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from hashlib import blake2b
 from uuid import UUID
 
 import orjson
 
-from worker.audit.compare import own_properties
+from worker.audit.compare_stream import own_properties
 from worker.contracts.events import STREAM_PREFIX
 from worker.contracts.fields import UUID_PATTERN
 from worker.ledger.entry import NewEvent
@@ -33,8 +33,8 @@ class EventSums:
         self.strangers: set[str] = set()
         """Streams named like a wallet's whose id is no UUID."""
 
-    async def add_log(self, log: EventLog, progress: Callable[[int], None]) -> None:
-        """Add every event that the log has by now; `progress` is told how many were read so far."""
+    async def add_log(self, log: EventLog) -> AsyncIterator[int]:
+        """Add every event that the log has by now, a batch at a time; gives the number of those read so far."""
         last = await log.last_event()
         if last is None:
             return
@@ -46,7 +46,7 @@ class EventSums:
                     self._add_recorded(event)
                 position = batch[-1].commit_position
                 done += len(batch)
-                progress(done)
+                yield done
 
     def subtract(self, event: NewEvent) -> None:
         """Take away an event as the ledger makes it."""

@@ -1,4 +1,4 @@
-"""Postgres in pages: the ledger in order, by wallet and version, with the wallets' rows and what `commands` says.
+"""Postgres in pages: the ledger in order, by wallet and version, with the rows of wallets and holds beside it.
 
 A page is read in one snapshot, so a row and its entries always belong together, however busy the wallet is. Memory is
 bounded by the page, not by a wallet: a wallet with many entries runs over several pages.
@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.audit.fold_hold import hold_of
 from worker.audit.stores import postgres_errors
 from worker.contracts.status import WalletStatus
 from worker.database import RawConnection, raw_connection
-from worker.domain.wallet import Wallet
+from worker.domain.wallet import Hold, Wallet
 from worker.ledger.entry import Entry
+from worker.ledger.lock import fetch_holds
 
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -52,15 +54,16 @@ class Key(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A stretch of the ledger in one snapshot, and the rows of all wallets from its first to its last.
+    """A stretch of the ledger in one snapshot, with the rows of all wallets from its first to its last.
 
-    `unlisted` are those of its entries that their command does not know of. `end` is the key that the next page begins
-    behind; None where this is the last page.
+    `holds` are the rows of the holds that its entries name, by id. `unlisted` are those of its entries that their
+    command does not know of. `end` is the key that the next page begins behind; None where this is the last page.
     """
 
     entries: list[Entry]
     unlisted: frozenset[Key]
     wallets: dict[str, Wallet]
+    holds: dict[str, Hold]
     end: Key | None
 
 
@@ -73,8 +76,11 @@ async def read_page(engine: AsyncEngine, behind: Key, last_id: str, limit: int) 
             entries = [Entry(*row[:-1]) for row in columns]
             end = Key(*entries[-1][:2]) if len(entries) == limit else None
             wallets = await _read_wallets(connection, behind.wallet_id, end.wallet_id if end else last_id)
+            holds = await fetch_holds(
+                connection, {hold.id for entry in entries if (hold := hold_of(entry)) is not None}
+            )
     unlisted = frozenset(Key(*row[:2]) for row in columns if not row[-1])
-    return Page(entries, unlisted, wallets, end)
+    return Page(entries, unlisted, wallets, holds, end)
 
 
 async def _read_wallets(connection: RawConnection, first_id: str, last_id: str) -> dict[str, Wallet]:

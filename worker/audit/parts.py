@@ -6,20 +6,24 @@ newer than the entries, and no newer than that version, is only newer; beyond it
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from worker.audit.compare import Compared, Part, compare
+from elasticsearch import AsyncElasticsearch
+
+from worker.audit.compare import compare
 from worker.audit.documents import Document, read_documents
 from worker.audit.ledger_pages import FIRST_ID, LAST_ID, Key, Page, read_page
+from worker.audit.part import Compared, Folded, Part, Stream
 from worker.audit.stores import Stores, postgres_errors
+from worker.audit.streams import Standing
 from worker.domain.wallet import Wallet
 from worker.ledger.entry import Entry
 from worker.outbox.backfill import read_versions
-from worker.projection.document import RecordedEvent
 
 PAGE_ENTRIES = 5_000
 SURPLUS_EVENTS_MAX = 100
@@ -32,13 +36,23 @@ class _Found:
 
     documents: Mapping[str, Document]
     lines: Mapping[str, list[Document]]
-    streams: Mapping[str, list[RecordedEvent]]
+    holds: Mapping[str, list[Document]]
+    streams: Mapping[str, Stream]
     versions: Mapping[str, int]
 
 
-async def compare_all(stores: Stores) -> AsyncIterator[Compared]:
+Pace = Callable[[], Awaitable[None]]
+"""Awaited after each page."""
+
+
+async def full_speed() -> None:
+    """Take no rest, but let others run."""
+    await asyncio.sleep(0)
+
+
+async def compare_all(stores: Stores, pace: Pace = full_speed) -> AsyncIterator[Compared]:
     """Every wallet that Postgres or Elasticsearch knows, compared; streams are left out, and nothing may lag."""
-    async for compared in _compare_range(stores, FIRST_ID, LAST_ID, None):
+    async for compared in _compare_range(stores, FIRST_ID, LAST_ID, None, pace):
         yield compared
 
 
@@ -48,19 +62,23 @@ async def compare_wallet(stores: Stores, wallet_id: str, settled: int) -> AsyncI
         yield compared
 
 
-async def _compare_range(stores: Stores, first_id: str, last_id: str, settled: int | None) -> AsyncIterator[Compared]:
+async def _compare_range(
+    stores: Stores, first_id: str, last_id: str, settled: int | None, pace: Pace = full_speed
+) -> AsyncIterator[Compared]:
     """The wallets from `first_id` to `last_id`; without `settled` each must be as new as its ledger."""
-    behind, wallet = Key(first_id, -1), None
+    behind, folded = Key(first_id, -1), Folded()
     while True:
         page = await read_page(stores.engine, behind, last_id, PAGE_ENTRIES)
         found = await _read_others(stores, page, behind, last_id, with_streams=settled is not None)
         for part in _parts(page, found, settled):
-            compared = compare(part, wallet if wallet and wallet.id == part.wallet_id else None)
-            wallet = compared.wallet
+            is_same = folded.wallet is not None and folded.wallet.id == part.wallet_id
+            compared = compare(part, folded if is_same else Folded())
+            folded = compared.folded
             yield compared
         if page.end is None:
             return
         behind = page.end
+        await pace()
 
 
 async def _read_others(stores: Stores, page: Page, behind: Key, last_id: str, *, with_streams: bool) -> _Found:
@@ -70,28 +88,37 @@ async def _read_others(stores: Stores, page: Page, behind: Key, last_id: str, *,
         document.key[0]: document
         async for document in read_documents(client, stores.wallets.alias, first, until.wallet_id)
     }
-    lines = defaultdict(list)
-    async for line in read_documents(client, stores.statement.alias, first, until.wallet_id, behind):
-        if line.key > until:
-            break
-        lines[line.key[0]].append(line)
-    streams = await _read_streams(stores, page, behind) if with_streams else {}
-    ids = {*page.wallets, *documents, *lines, *streams}
+    lines = await _read_behind(client, stores.statement.alias, behind, until)
+    holds = await _read_behind(client, stores.holds.alias, behind, until)
+    streams = {first: await _read_stream(stores, page, behind)} if with_streams else {}
+    ids = {*page.wallets, *documents, *lines, *holds, *streams}
     with postgres_errors():
         versions = await read_versions(stores.engine, ids)
-    return _Found(documents, lines, streams, versions)
+    return _Found(documents, lines, holds, streams, versions)
 
 
-async def _read_streams(stores: Stores, page: Page, behind: Key) -> dict[str, list[RecordedEvent]]:
+async def _read_behind(client: AsyncElasticsearch, alias: str, behind: Key, until: Key) -> dict[str, list[Document]]:
+    """The documents from behind one place of the ledger up to another, by wallet."""
+    found = defaultdict(list)
+    async for document in read_documents(client, alias, behind.wallet_id, until.wallet_id, behind):
+        if document.key > until:
+            break
+        found[document.key[0]].append(document)
+    return found
+
+
+async def _read_stream(stores: Stores, page: Page, behind: Key) -> Stream:
     """The stream of the one wallet that the page is about, as far as the page goes."""
     surplus = 0 if page.end else SURPLUS_EVENTS_MAX
     events = await stores.streams.read(behind.wallet_id, behind.version + 1, len(page.entries) + surplus)
-    return {behind.wallet_id: events}
+    if len(events) < len(page.entries):
+        return Stream(events, await stores.streams.standing(behind.wallet_id))
+    return Stream(events, Standing(events[-1].revision if events else behind.version, is_cut=False))
 
 
 def _parts(page: Page, found: _Found, settled: int | None) -> list[Part]:
     entries = {id_: list(group) for id_, group in groupby(page.entries, key=attrgetter("wallet_id"))}
-    ids: Collection[str] = {*page.wallets, *entries, *found.documents, *found.lines, *found.streams}
+    ids: Collection[str] = {*page.wallets, *entries, *found.documents, *found.lines, *found.holds, *found.streams}
     return [_part(id_, entries.get(id_, []), page, found, settled) for id_ in sorted(ids)]
 
 
@@ -103,9 +130,11 @@ def _part(wallet_id: str, entries: list[Entry], page: Page, found: _Found, settl
         unlisted=page.unlisted,
         is_last=page.end is None or wallet_id != page.end.wallet_id,
         row=row,
+        hold_rows=page.holds,
         document=found.documents.get(wallet_id),
         lines=found.lines.get(wallet_id, []),
-        stream=found.streams.get(wallet_id) if settled is not None else None,
+        hold_documents=found.holds.get(wallet_id, []),
+        stream=found.streams.get(wallet_id),
         settled=settled if settled is not None else 2**63,
         newest=found.versions.get(wallet_id, -1),
     )

@@ -1,4 +1,8 @@
-"""What a comparison comes to: differences, each in one store, with what was expected there and what was found."""
+"""What a comparison comes to: differences, each in one store, with what was expected there and what was found.
+
+A store that lags has nothing wrong, it only lacks the newest: `wallex verify --repair` makes that up. Everything else
+contradicts, and is for a person: whatever wrote it, no repeat of what was committed would have.
+"""
 
 from __future__ import annotations
 
@@ -18,30 +22,55 @@ class Store(StrEnum):
     ELASTICSEARCH = "Elasticsearch"
 
 
+class Kind(StrEnum):
+    """What is to be done about a difference: it can be made up from the ledger, or a person has to look."""
+
+    LAGS = "lags"
+    CONTRADICTS = "contradicts"
+
+
 class Difference(NamedTuple):
-    """One thing that is not as the ledger says. `wallet_id` is None for a sum over all wallets."""
+    """One thing that is not as the ledger says. `wallet_id` is None for what is about no wallet or about all."""
 
     wallet_id: str | None
     store: Store
     what: str
     expected: str
     found: str
+    kind: Kind = Kind.CONTRADICTS
+
+
+class Repaired(NamedTuple):
+    """What a store lacked of a wallet, and has now."""
+
+    wallet_id: str
+    store: Store
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished comparison: what was compared, in how many seconds, and the differences that stood, by wallet."""
+    """A finished comparison: what was compared, in how many seconds, and the differences that stood, by wallet.
+
+    `repaired`: what was made up before the last look, if that was asked for.
+    """
 
     wallets: int
     events: int
     documents: int
     seconds: float
     differences: tuple[Difference, ...]
+    repaired: tuple[Repaired, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether all stores agree."""
         return not self.differences
+
+    @property
+    def contradictions(self) -> list[Difference]:
+        """Those of the differences that no repair touches."""
+        return [difference for difference in self.differences if difference.kind is Kind.CONTRADICTS]
 
 
 def show(value: object) -> str:

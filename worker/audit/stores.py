@@ -14,25 +14,41 @@ from elasticsearch import AsyncElasticsearch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.audit.documents import refresh
 from worker.audit.streams import Streams
 from worker.database import create_engine
 from worker.errors import from_postgres
+from worker.outbox.event_store import EventStore
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
-from worker.projection.index import STATEMENT, WALLETS, Projection
+from worker.projection.index import HOLDS, STATEMENT, WALLETS, Projection
 from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What a comparison reads: Postgres, KurrentDB as one log and by stream, Elasticsearch and its two aliases."""
+    """What a comparison reads: Postgres, KurrentDB as one log and by stream, Elasticsearch and its aliases.
+
+    Through `appends` a repair writes to streams; it connects when it is used.
+    """
 
     engine: AsyncEngine
     log: EventLog
     streams: Streams
     search: AsyncElasticsearch
+    appends: EventStore
     wallets: Projection = WALLETS
     statement: Projection = STATEMENT
+    holds: Projection = HOLDS
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """All that Elasticsearch keeps of the wallets, in the order of `PROJECTIONS`."""
+        return self.wallets, self.statement, self.holds
+
+    async def refresh(self) -> None:
+        """Let the next search see every document that was written."""
+        await refresh(self.search, *(projection.alias for projection in self.projections))
 
 
 @asynccontextmanager
@@ -44,8 +60,19 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         EventLog.connect(uri) as log,
         Streams.connect(uri) as streams,
         connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as search,
+        open_event_store(uri) as appends,
     ):
-        yield Stores(engine, log, streams, search)
+        yield Stores(engine, log, streams, search, appends)
+
+
+@asynccontextmanager
+async def open_event_store(uri: str) -> AsyncIterator[EventStore]:
+    """A connection for appends that is closed afterwards."""
+    store = EventStore(uri)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Self
+from typing import NamedTuple, Self
 
 import esdbclient
 import grpc
@@ -16,6 +16,19 @@ from worker.errors import Unavailable
 from worker.projection.document import RecordedEvent
 
 READ_TIMEOUT_S = 30.0
+
+# What a stream's metadata hides of it: "truncate before" (a deletion sets it too), the number or age of its events.
+_HIDING = frozenset({"$tb", "$maxCount", "$maxAge"})
+
+
+class Standing(NamedTuple):
+    """The revision of a stream's last event, -1 where there is none to be read; and whether some may be hidden.
+
+    Hidden: the stream was deleted for ever or for the time being, or its metadata cuts it off.
+    """
+
+    revision: int
+    is_cut: bool
 
 
 class Streams:
@@ -44,6 +57,16 @@ class Streams:
         """The newest event of a wallet."""
         events = await self._read(wallet_id, None, 1)
         return events[0] if events else None
+
+    async def standing(self, wallet_id: str) -> Standing:
+        """Where the wallet's stream ends."""
+        last = await self.last(wallet_id)
+        with _kurrentdb_errors():
+            try:
+                metadata, _ = await self._client.get_stream_metadata(stream_name(wallet_id), timeout=READ_TIMEOUT_S)
+            except StreamIsDeleted:
+                return Standing(-1, is_cut=True)
+        return Standing(last.revision if last else -1, is_cut=not _HIDING.isdisjoint(metadata))
 
     async def _read(self, wallet_id: str, first: int | None, limit: int) -> list[RecordedEvent]:
         """From `first` on, or backwards from the end where it is None."""

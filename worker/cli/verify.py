@@ -1,24 +1,32 @@
 """`wallex verify`: compare Postgres, KurrentDB and Elasticsearch, and say what differs, wallet by wallet.
 
-Changes nothing, and may run while workers do. On a terminal a bar shows how far it is.
+Changes nothing unless it is asked to repair, and then only what lags. May run while workers do, either way. On a
+terminal a bar shows how far it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import groupby
+from operator import attrgetter
 from typing import Annotated, Any
 
 import typer
 
-from worker.audit.report import Difference, Report
-from worker.audit.stores import open_stores
-from worker.audit.verify import Progress, verify
+from worker.audit.repair import verify_and_repair
+from worker.audit.report import Difference, Repaired, Report
+from worker.audit.stores import Stores, open_stores
+from worker.audit.survey import Progress
+from worker.audit.verify import verify
 from worker.cli.bars import show_bars
 from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients
 from worker.errors import WallexError
 from worker.settings import Settings
 
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Make up what lags and is older than 60 s; touch nothing that contradicts.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object.")]
 
 
@@ -27,13 +35,13 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify_stores)
 
 
-def verify_stores(as_json: AsJson = False) -> None:
+def verify_stores(repair: Repair = False, as_json: AsJson = False) -> None:
     """Compare all stores. Exit 1: something differs and still does after 10 s, or a store is away."""
     settings = Settings.load()
     quiet_clients(settings)
     try:
         with show_bars() as progress:
-            report = asyncio.run(_verify(settings, progress))
+            report = asyncio.run(_compare(settings, verify_and_repair if repair else verify, progress))
     except WallexError as error:
         fail(f"cannot compare: {error}", 1)
     if as_json:
@@ -44,21 +52,39 @@ def verify_stores(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-async def _verify(settings: Settings, progress: Progress) -> Report:
+async def _compare(
+    settings: Settings, compare: Callable[[Stores, Progress], Awaitable[Report]], progress: Progress
+) -> Report:
     async with open_stores(settings) as stores:
-        return await verify(stores, progress)
+        return await compare(stores, progress)
 
 
 def _print(report: Report) -> None:
-    compared = f"{report.wallets:,} wallets, {report.events:,} events, {report.documents:,} documents"
-    for wallet_id, differences in groupby(report.differences, key=lambda one: one.wallet_id):
-        table = new_table(f"wallet {wallet_id}" if wallet_id else "all wallets", ("store", "what", "expected", "found"))
-        for one in differences:
-            table.add_row(*plain(one.store, one.what, one.expected, one.found))
+    for wallet_id, repairs in groupby(report.repaired, key=attrgetter("wallet_id")):
+        table = new_table(f"wallet {wallet_id}: repaired", ("store", "what"))
+        for repaired in repairs:
+            table.add_row(*plain(repaired.store, repaired.what))
         print_table(table)
-    wallets = len({one.wallet_id for one in report.differences if one.wallet_id})
-    outcome = "all stores agree" if report.is_clean else f"{len(report.differences)} differences in {wallets} wallets"
-    typer.echo(f"{outcome} ({compared}, {report.seconds:.1f} s)")
+    for wallet_id, differences in groupby(report.differences, key=attrgetter("wallet_id")):
+        columns = ("store", "what", "expected", "found", "kind")
+        table = new_table(f"wallet {wallet_id}" if wallet_id else "all wallets", columns)
+        for one in differences:
+            table.add_row(*plain(one.store, one.what, one.expected, one.found, one.kind))
+        print_table(table)
+    typer.echo(_outcome(report))
+
+
+def _outcome(report: Report) -> str:
+    """The last line: whether the stores agree, and what can be done where they do not."""
+    outcome = "all stores agree"
+    if not report.is_clean:
+        wallets = len({one.wallet_id for one in report.differences if one.wallet_id})
+        outcome = f"{len(report.differences)} differences in {wallets} wallets"
+        if lagging := len(report.differences) - len(report.contradictions):
+            outcome += f", {lagging} of them only lag: see --repair"
+    repaired = f"{len({one.wallet_id for one in report.repaired})} wallets repaired, " if report.repaired else ""
+    compared = f"{report.wallets:,} wallets, {report.events:,} events, {report.documents:,} documents"
+    return f"{repaired}{outcome} ({compared}, {report.seconds:.1f} s)"
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -68,8 +94,13 @@ def _as_json(report: Report) -> dict[str, Any]:
         "events": report.events,
         "documents": report.documents,
         "seconds": round(report.seconds, 3),
+        "repaired": [_repaired_as_json(one) for one in report.repaired],
         "differences": [_difference_as_json(one) for one in report.differences],
     }
+
+
+def _repaired_as_json(one: Repaired) -> dict[str, Any]:
+    return {"walletId": one.wallet_id, "store": one.store, "what": one.what}
 
 
 def _difference_as_json(one: Difference) -> dict[str, Any]:
@@ -79,4 +110,5 @@ def _difference_as_json(one: Difference) -> dict[str, Any]:
         "what": one.what,
         "expected": one.expected,
         "found": one.found,
+        "kind": one.kind,
     }
