@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
-from unittest import mock
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -21,21 +17,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devstack.stack import Stack
 from devstack.wallex import WallexProcess
+from tests.support.command_line import Done, wallex
 from tests.support.commands import new_id
 from tests.support.postgres import administrator
-from worker.cli import run
 
 WALLEX = str(Path(sys.executable).with_name("wallex"))
 PATIENCE_S = 40.0
 UNANSWERED = "wallet.replies.unanswered"
-
-
-class Done(NamedTuple):
-    """What a command came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 class Shop:
@@ -45,13 +33,8 @@ class Shop:
         self.environment = environment
 
     def wallex(self, *arguments: str, **environment: str) -> Done:
-        """Run one command to its end, in this process: starting Python for each would take most of the time."""
-        out, err = io.StringIO(), io.StringIO()
-        with mock.patch.dict(os.environ, self.environment | environment), redirect_stdout(out), redirect_stderr(err):
-            # Whoever runs the tests may have set a terminal's width; a pipe has none.
-            os.environ.pop("COLUMNS", None)
-            code = run(arguments)
-        return Done(code, out.getvalue(), err.getvalue())
+        """Run one command to its end."""
+        return wallex(self.environment | environment, *arguments)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one command as a process and go on."""
