@@ -187,9 +187,12 @@ class WalletCalls(ABC, Generic[T_co]):
 class CommandCalls(WalletCalls[T_co]):
     """The methods of whoever takes whole commands: groups too."""
 
-    def atomic(self, *parts: Asked, **options: Unpack[CommandOptions]) -> T_co:
-        """Do all of `parts` (2 to 100, made with `part`), in order, or none of them."""
-        return self._ask(_asked("Atomic", {"commands": [part_fields(asked) for asked in parts]}, options))
+    def atomic(
+        self, *parts: Asked, metadata: Mapping[str, Any] | None = None, **options: Unpack[CommandOptions]
+    ) -> T_co:
+        """Do all of `parts` (2 to 100, made with `part`), in order, or none; `metadata` is for parts without any."""
+        fields = {"commands": [part_fields(asked) for asked in parts], "metadata": metadata}
+        return self._ask(_asked("Atomic", fields, options))
 
 
 class _Parts(WalletCalls[Asked]):
