@@ -88,7 +88,7 @@ def _created(fact: WalletCreated, now: datetime) -> Wallet:
         owner_id=fact.owner_id,
         currency=fact.currency,
         status=WalletStatus.ACTIVE,
-        balance=fact.initial_balance,
+        balance=fact.amount,
         held_balance=ZERO,
         version=0,
         metadata=fact.metadata,

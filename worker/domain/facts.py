@@ -14,14 +14,20 @@ from worker.contracts.events import EventType
 from worker.contracts.status import HoldType
 
 
+class OfHold:
+    """What changes a hold beside its wallet."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class WalletCreated:
-    """A wallet was opened. `metadata` is JSON text."""
+    """A wallet was opened, with `amount` in it. `metadata` is JSON text."""
 
     wallet_id: str
     owner_id: str
     currency: str
-    initial_balance: Decimal
+    amount: Decimal
     metadata: str
 
     type = EventType.WALLET_CREATED
@@ -50,7 +56,7 @@ class WalletDebited:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldPlaced:
+class HoldPlaced(OfHold):
     """Money was reserved. `metadata` is JSON text, or None."""
 
     wallet_id: str
@@ -65,7 +71,7 @@ class HoldPlaced:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldReleased:
+class HoldReleased(OfHold):
     """`amount`, all of a hold, was given free."""
 
     wallet_id: str
@@ -76,7 +82,7 @@ class HoldReleased:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldCaptured:
+class HoldCaptured(OfHold):
     """`amount` of a hold was paid out, into `counterparty_wallet_id` where one is named; `released` was given free."""
 
     wallet_id: str
@@ -89,7 +95,7 @@ class HoldCaptured:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldExpired:
+class HoldExpired(OfHold):
     """The time of a hold was over: `amount`, all of it, was given free."""
 
     wallet_id: str

@@ -9,7 +9,7 @@ from datetime import datetime
 from worker.contracts.commands import Atomic, CreateWalletPart, Part
 from worker.domain.decide import decide_part, hold_ids, too_late, wallet_ids
 from worker.domain.evolve import evolve, evolve_hold
-from worker.domain.facts import Fact, HoldCaptured, HoldExpired, HoldPlaced, HoldReleased
+from worker.domain.facts import Fact, OfHold
 from worker.domain.rejections import Rejected, in_part
 from worker.domain.wallet import Book, Hold, Wallet
 
@@ -78,7 +78,7 @@ def fold(facts: tuple[Fact, ...], wallets: dict[str, Wallet], holds: dict[str, H
     for fact in facts:
         wallet = evolve(wallets.get(fact.wallet_id), fact, now)
         wallets[wallet.id] = wallet
-        if isinstance(fact, HoldPlaced | HoldReleased | HoldCaptured | HoldExpired):
+        if isinstance(fact, OfHold):
             holds[fact.hold_id] = evolve_hold(holds.get(fact.hold_id), fact, wallet.updated_at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 
@@ -13,8 +14,7 @@ from worker.ledger.decide_batch import Outcome
 from worker.outbox.publish import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A record and its outcome. `command_id` is None where it could not be read, `type` where it is none of ours."""
 
     partition: Partition

@@ -28,8 +28,7 @@ UNREAD = "unread"
 """What stands for the type of a command that could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A readable command, and what came with it: its record's headers, Kafka timestamp and key."""
 
     command: Command
@@ -63,8 +62,7 @@ class RecordedCommand(NamedTuple):
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one command.
 
     `error_code` is None where it was accepted. `replayed`: it ran before, `reply` is its first one, and `made` are the

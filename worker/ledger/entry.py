@@ -6,7 +6,6 @@ they are needed again, so that what is appended after a crash equals what would 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha1
@@ -17,6 +16,9 @@ import orjson
 from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
+
+# The first two bits of a UUID's ninth byte are 1 and 0, whatever the hash says.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class Entry(NamedTuple):
@@ -48,8 +50,7 @@ class Entry(NamedTuple):
     occurred_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Constants:
+class Constants(NamedTuple):
     """What an event carries of its wallet and the entry does not: fixed at creation, or older than the entry.
 
     `metadata` is the wallet's metadata as of the entry, as JSON text.
@@ -89,11 +90,9 @@ def event_id(command_id: str, place: int) -> str:
 
     The namespace is the command id, the name the place in decimal (contract, "KurrentDB").
     """
-    digest = bytearray(sha1(bytes.fromhex(command_id.replace("-", "")) + b"%d" % place, usedforsecurity=False).digest())
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest[:16].hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    name = bytes.fromhex(command_id.replace("-", "")) + b"%d" % place
+    text = sha1(name, usedforsecurity=False).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def event_data(entry: Entry, wallet: Constants) -> bytes:

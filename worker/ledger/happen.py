@@ -17,9 +17,7 @@ from worker.domain.evolve import evolve, evolve_hold
 from worker.domain.facts import (
     Fact,
     HoldCaptured,
-    HoldExpired,
-    HoldPlaced,
-    HoldReleased,
+    OfHold,
     WalletClosed,
     WalletCreated,
     WalletCredited,
@@ -52,7 +50,7 @@ def happen(
         wallet = evolve(wallets.get(fact.wallet_id), fact, now)
         wallets[wallet.id] = wallet
         hold = None
-        if isinstance(fact, HoldPlaced | HoldReleased | HoldCaptured | HoldExpired):
+        if isinstance(fact, OfHold):
             hold = holds[fact.hold_id] = evolve_hold(holds.get(fact.hold_id), fact, wallet.updated_at)
         entry = _entry(cause, (part, fact), place, wallet, hold)
         constants = Constants(wallet.owner_id, wallet.currency, wallet.created_at, wallet.metadata)
@@ -78,7 +76,7 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
         transfer_id=cause.command_id if counterparty is not None else None,
         group_id=cause.command_id if cause.group is not None else None,
         hold=None if hold is None else _hold_text(hold),
-        reason=fact.reason if isinstance(fact, WalletSuspended | WalletReactivated) else None,
+        reason=fact.reason if isinstance(fact, (WalletSuspended, WalletReactivated)) else None,
         reference=part.reference,
         metadata=_metadata(part, fact, cause.group),
         correlation_id=cause.envelope.correlation_text,
@@ -89,21 +87,19 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
 
 def _amount(fact: Fact) -> Decimal | None:
     """The money that a fact is about; None where it moves and reserves none."""
-    if isinstance(fact, WalletCreated):
-        return fact.initial_balance
-    if isinstance(fact, WalletSuspended | WalletReactivated | WalletClosed | WalletMetadataUpdated):
+    if isinstance(fact, (WalletSuspended, WalletReactivated, WalletClosed, WalletMetadataUpdated)):
         return None
     return fact.amount
 
 
 def _counterparty(fact: Fact) -> str | None:
-    return fact.counterparty_wallet_id if isinstance(fact, WalletDebited | WalletCredited | HoldCaptured) else None
+    return fact.counterparty_wallet_id if isinstance(fact, (WalletDebited, WalletCredited, HoldCaptured)) else None
 
 
 def _metadata(part: Part, fact: Fact, group: Atomic | None) -> str | None:
     """The event's metadata. That of `CreateWallet` and `UpdateMetadata` is the wallet's, a group's never is."""
     given = part.metadata
-    if isinstance(fact, WalletCreated | WalletMetadataUpdated):
+    if isinstance(fact, (WalletCreated, WalletMetadataUpdated)):
         given = None if group is None else group.metadata
     return None if given is None else orjson.dumps(given).decode()
 

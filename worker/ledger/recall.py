@@ -6,7 +6,7 @@ Read after the locks are held: another transaction that ran one of these command
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.contracts.replies import ErrorCode
 from worker.database import RawConnection
@@ -21,8 +21,7 @@ ORDER BY command_id, attempt DESC
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A command that was decided before.
 
     `fingerprint` is of the meaning of its payload, empty where that was never read. `error_code` is None where it took

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -20,6 +19,7 @@ from aiokafka.errors import BrokerResponseError, KafkaError, RequestTimedOutErro
 
 from worker.contracts.envelope import REPLY_TO_FAILED
 from worker.errors import Unavailable
+from worker.outbox.partitioner import Partitioner
 
 SEND_TIMEOUT_S = 15.0
 LINGER_MS = 2
@@ -34,8 +34,7 @@ _NULL = object()
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A record to publish. Only a reply may be redirected to the default reply topic."""
 
     topic: str
@@ -133,13 +132,14 @@ class Publisher:
 
     def _redirect(self, message: Message) -> Message:
         headers = [*message.headers, (REPLY_TO_FAILED, message.topic.encode())]
-        return replace(message, topic=self._default_topic, headers=headers)
+        return message._replace(topic=self._default_topic, headers=headers)
 
 
 async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
         **connection,
         acks="all",
+        partitioner=Partitioner(),
         value_serializer=_write_value,
         linger_ms=LINGER_MS,
         max_batch_size=BATCH_BYTES_MAX,
