@@ -21,6 +21,9 @@ from uuid import UUID, uuid4
 from esdbclient import EventStoreDBClient, StreamState
 from esdbclient import NewEvent as StoredEvent
 
+from tests.support.commands import Command
+from tests.support.memory_ledger import MemoryLedger
+from tests.support.received import received
 from worker.errors import Unavailable
 from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
 from worker.projection.document import RecordedEvent
@@ -118,6 +121,13 @@ def _entry(wallet_id: str, version: int, amount: Decimal, balance: Decimal, fact
         "occurred_at": STARTED_AT + timedelta(microseconds=version),
     }
     return Entry(**(plain | facts))
+
+
+def decided(ledger: MemoryLedger, *commands: Command) -> list[NewEvent]:
+    """The events of `commands`, which `ledger` accepts: those of one wallet, as they stand behind one another."""
+    outcomes = ledger.run([received(command) for command in commands], STARTED_AT)
+    assert all(outcome.entries for outcome in outcomes)
+    return [event for outcome in outcomes for event in outcome.events]
 
 
 def as_recorded(events: Sequence[NewEvent], commit_position: int = 0) -> list[RecordedEvent]:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.projection import as_recorded, wallet_events
+from tests.support.commands import capture_hold, create_wallet, new_id, place_hold, release_hold
+from tests.support.memory_ledger import MemoryLedger
+from tests.support.projection import as_recorded, decided, wallet_events
 from worker.contracts.schemas.examples.events_holds import CAPTURED, EXPIRED, PLACED, RELEASED
 from worker.projection.document import (
     UnreadableEvent,
@@ -265,6 +267,7 @@ def test_the_last_event_of_each_document_equals_all_of_them_in_order(data):
     streams = [
         wallet_events(["10", *["1.5"] * length]) for length in data.draw(st.lists(st.integers(0, 5), min_size=1))
     ]
+    streams.append(hold_events())
     order = data.draw(st.permutations([place for place, stream in enumerate(streams) for _ in stream]))
     rest = [iter(as_recorded(stream)) for stream in streams]
     log = [read_event(next(rest[place])) for place in order]
@@ -277,6 +280,13 @@ def test_the_last_event_of_each_document_equals_all_of_them_in_order(data):
 
     assert in_batches == one_by_one
     assert redelivered == one_by_one
+
+
+def hold_events():
+    """A wallet with two holds, of which one is captured and one released."""
+    wallet, first, second = new_id(), new_id(), new_id()
+    placed = [create_wallet(wallet), place_hold(wallet, first, "5"), place_hold(wallet, second, "7")]
+    return decided(MemoryLedger(), *placed, capture_hold(wallet, first, amount="2"), release_hold(wallet, second))
 
 
 def written(batches):
