@@ -9,6 +9,7 @@ A request that is given up is forgotten. Once reading has ended, for whatever re
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -27,6 +28,8 @@ BATCH_BYTES_MAX = 256 * 1024
 POLL_MS = 1_000
 # How soon partitions that are added to the reply topic are noticed.
 METADATA_AGE_MAX_MS = 5_000
+TOPIC_PATIENCE_S = 2.0
+TOPIC_POLL_S = 0.1
 
 
 class NotSent(Exception):
@@ -74,9 +77,8 @@ class Exchange:
 
     async def start(self) -> None:
         """Fix where reading starts, and read from there on; `NotSent` where one of the topics is missing."""
-        missing = {self._request_topic, self._reply_topic} - set(await self._consumer.topics())
+        missing = await self._missing_topics()
         if missing:
-            # Asking the broker for a topic that is missing may create it, with a single partition.
             raise NotSent(
                 f"there is no topic {' and no topic '.join(sorted(missing))}: `wallex worker` makes its own topics "
                 "when it starts, a reply topic of one's own has to be made before"
@@ -91,6 +93,18 @@ class Exchange:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait({self._reading})
+
+    async def _missing_topics(self) -> set[str]:
+        """Which topics do not exist; a broker learns of one that was just made a little later.
+
+        To ask for such a topic itself may create it, with a single partition.
+        """
+        deadline = time.monotonic() + TOPIC_PATIENCE_S
+        wanted = {self._request_topic, self._reply_topic}
+        # What a broker learns sends no event to wait for.
+        while (missing := wanted - set(await self._consumer.topics())) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(TOPIC_POLL_S)
+        return missing
 
     async def _send(
         self, key: bytes, value: bytes, correlation_id: bytes, reply: asyncio.Future[ConsumerRecord]
