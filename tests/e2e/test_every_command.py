@@ -1,133 +1,130 @@
-"""Each command of the contract goes its whole way: over Kafka, into every store, and back as a reply."""
+"""Each command of the contract, and each refusal, goes its whole way: over Kafka, into every store, back as a reply.
+
+All stories of `scenarios.py` are told at once to one worker with one projector; then each is looked at by itself.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
-from tests.support.commands import (
-    atomic,
-    capture_hold,
-    close_wallet,
-    create_wallet,
-    credit,
-    debit,
-    expire_hold,
-    new_id,
-    place_hold,
-    reactivate_wallet,
-    record_of,
-    release_hold,
-    suspend_wallet,
-    transfer,
-    update_metadata,
-)
-from tests.support.invariants import check
-from tests.support.replies import code, content
-from tests.support.world import World
+import pytest
+from aiokafka import ConsumerRecord
 
+from tests.integration.kurrentdb.standin import start_standin
+from tests.support.commands import record_of
+from tests.support.documents import Documents, projecting
+from tests.support.invariants import Books, check
+from tests.support.ledger import fail_one_command, until_over
+from tests.support.model import Model, time_of
+from tests.support.model_reply import answer, comparable
+from tests.support.replies import REFUSED_UNSTORED, Topic, code, content
+from tests.support.scenarios import FOREVER, SCENARIOS, SPOILT, Scenario, Step
+from tests.support.world import World, open_world
+from worker.contracts.commands import COMMAND_TYPES
+from worker.contracts.events import EventType
+from worker.contracts.replies import ErrorCode
 
-async def run(world: World, *commands):
-    """Run `commands` in order in a worker of their own; return their replies and the books."""
-    replies = await world.topic(world.reply_topic)
-    worker = world.start("a")
-    found = await replies.until_answered(await world.send([record_of(command, partition=0) for command in commands]))
-    assert await worker.stop() == 0
-    return [content(reply) for reply in found], [code(reply) for reply in found], await check(world, replies)
+PARTITIONS = 4
+SOON = timedelta(seconds=3)
+"""Holds that are to expire must be placed within this time."""
+NOT_RUN = REFUSED_UNSTORED | {"InternalError"}
 
 
-async def test_holds_reserve_pay_and_end(world):
-    """A shop authorises, captures a part into its own wallet, releases; the events and rows say so."""
-    buyer, shop, first, second = (new_id() for _ in range(4))
-    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+@dataclass(frozen=True)
+class Told:
+    """What came of the stories."""
 
-    replies, codes, books = await run(
-        world,
-        create_wallet(buyer, "100"),
-        create_wallet(shop, "0"),
-        place_hold(buyer, first, "30", expiresAt=soon, holdType="AUTHORIZATION"),
-        debit(buyer, "71"),
-        expire_hold(buyer, first),
-        capture_hold(buyer, first, amount="31"),
-        capture_hold(buyer, first, amount="20", toWalletId=shop),
-        release_hold(buyer, first),
-        place_hold(buyer, second, "80"),
-        place_hold(shop, second, "1"),
-        release_hold(buyer, second),
-    )
-
-    assert codes == [
-        *(None, None, None),
-        "InsufficientFunds",
-        "HoldNotDue",
-        "CaptureExceedsHold",
-        None,
-        "HoldNotActive",
-        None,
-        "HoldAlreadyExists",
-        None,
-    ]
-    assert replies[6]["hold"] == {
-        "holdId": first,
-        "status": "CAPTURED",
-        "amount": "30.0000",
-        "capturedAmount": "20.0000",
-        "expiresAt": replies[2]["hold"]["expiresAt"],
-    }
-    assert (books.wallets[buyer]["balance"], books.wallets[buyer]["held_balance"]) == (80, 0)
-    assert books.wallets[shop]["balance"] == 20
-    assert [event.type for event in books.streams[buyer]] == [
-        *("WalletCreated", "HoldPlaced", "HoldCaptured", "HoldPlaced", "HoldReleased")
-    ]
+    scenarios: dict[str, Scenario]
+    replies: dict[str, list[ConsumerRecord]]
+    books: Books
+    dead_letters: list[ConsumerRecord]
+    documents: Documents
 
 
-async def test_a_wallet_is_suspended_reactivated_and_closed(world):
-    """A suspended wallet lets no money out, a closed one takes nothing; what was asked twice happens once."""
-    wallet, other = new_id(), new_id()
-
-    _, codes, books = await run(
-        world,
-        create_wallet(wallet, "5"),
-        create_wallet(other, "5"),
-        update_metadata(wallet, {"plan": "gold", "old": None}),
-        suspend_wallet(wallet, reason="review"),
-        suspend_wallet(wallet),
-        debit(wallet, "1"),
-        transfer(other, wallet, "1"),
-        close_wallet(wallet),
-        reactivate_wallet(wallet),
-        debit(wallet, "6"),
-        close_wallet(wallet),
-        credit(wallet, "1"),
-    )
-
-    assert codes == [
-        *(None, None, None, None, None),
-        *("WalletNotActive", None, "WalletNotEmpty", None, None, None, "WalletNotActive"),
-    ]
-    assert books.wallets[wallet]["status"] == "CLOSED"
-    assert books.wallets[wallet]["metadata"] == '{"plan":"gold"}'
-    assert [event.type for event in books.streams[wallet]] == [
-        *("WalletCreated", "WalletMetadataUpdated", "WalletSuspended", "WalletCredited"),
-        *("WalletReactivated", "WalletDebited", "WalletClosed"),
-    ]
+@pytest.fixture(scope="module")
+async def told(stack, tmp_path_factory) -> AsyncIterator[Told]:
+    """Tell all stories, each in a partition, to one worker that has started."""
+    folder = tmp_path_factory.mktemp("every_command")
+    kurrentdb = await start_standin(folder / "kurrentdb")
+    try:
+        async with (
+            open_world(stack.environment() | {"KURRENTDB_URI": kurrentdb.uri}, folder, PARTITIONS) as world,
+            projecting(world) as documents,
+            fail_one_command(world.environment, SPOILT),
+        ):
+            replies = await world.topic(world.reply_topic)
+            worker = world.start("a")
+            await worker.until_ready()
+            soon = datetime.now(UTC) + SOON
+            scenarios = {name: make(soon.isoformat()) for name, make in SCENARIOS.items()}
+            first = await tell(world, replies, scenarios, later=False)
+            await until_over(world.environment, soon)
+            then = await tell(world, replies, scenarios, later=True)
+            assert await worker.stop() == 0
+            dead_letters = await (await world.topic(world.dlq_topic)).to_end()
+            answers = {name: first[name] + then[name] for name in scenarios}
+            yield Told(scenarios, answers, await check(world, replies), dead_letters, documents)
+    finally:
+        await kurrentdb.stop()
 
 
-async def test_a_group_happens_whole_or_not_at_all(world):
-    """Each part sees what the ones before it did; the reply says which part refused."""
-    wallet, other, hold = new_id(), new_id(), new_id()
+async def tell(
+    world: World, replies: Topic, scenarios: dict[str, Scenario], *, later: bool
+) -> dict[str, list[ConsumerRecord]]:
+    """Send the steps whose time it is; return the replies of each story."""
+    sent = {}
+    for place, (name, scenario) in enumerate(scenarios.items()):
+        records = [
+            record_of(step.command, *step.headers, partition=place % PARTITIONS)
+            for step in scenario.steps
+            if step.later == later
+        ]
+        sent[name] = await world.send(records)
+    return {name: await replies.until_answered(ids) for name, ids in sent.items()}
 
-    replies, codes, books = await run(
-        world,
-        create_wallet(wallet, "100"),
-        create_wallet(other, "0"),
-        atomic(debit(wallet, "10"), place_hold(wallet, hold, "90")),
-        atomic(release_hold(wallet, hold), transfer(wallet, other, "91"), credit(other, "1")),
-        atomic(capture_hold(wallet, hold, amount="40", toWalletId=other), transfer(other, wallet, "1")),
-    )
 
-    assert codes == [None, None, None, "InsufficientFunds", None]
-    assert replies[3]["error"]["details"]["index"] == 1
-    assert [part["status"] for part in replies[3]["parts"]] == ["accepted", "rejected", "notRun"]
-    assert (books.wallets[wallet]["balance"], books.wallets[other]["balance"]) == (51, 39)
-    groups = {str(entry["group_id"]) for entry in books.ledger[wallet] if entry["group_id"] is not None}
-    assert groups == {replies[2]["commandId"], replies[4]["commandId"]}
+def events_of(step: Step, books: Books) -> tuple[str, ...]:
+    """The types of the events that a command made, in order, as they stand in the streams."""
+    rows = books.commands.get(step.command["commandId"], [])
+    made = [place for row in rows for place in zip(row["event_wallet_ids"], row["event_versions"], strict=True)]
+    return tuple(books.streams[str(wallet_id)][version].type for wallet_id, version in made)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_each_command_is_answered_and_makes_the_events_of_the_contract(told, name):
+    """Accepted with these events, or refused with this code and none; each reply is the model's."""
+    scenario, model = told.scenarios[name], Model()
+
+    for step, reply in zip(scenario.steps, told.replies[name], strict=True):
+        assert code(reply) == step.code, (step, reply)
+        if step.code not in NOT_RUN:
+            model.now = time_of(content(reply)["processedAt"]) or model.now
+            assert comparable(content(reply)) == answer(model, step.command)
+        if step.code != "IdempotencyConflict":
+            assert events_of(step, told.books) == step.events
+    for wallet_id, (status, balance, held) in scenario.ends.items():
+        row = told.books.wallets[wallet_id]
+        assert (row["status"], row["balance"], row["held_balance"]) == (status, Decimal(balance), Decimal(held))
+
+
+async def test_rows_streams_replies_and_documents_agree(told):
+    """For every wallet: the fold of its stream, the fold of its ledger, its rows and its documents are equal."""
+    await told.documents.check(told.books)
+
+
+async def test_what_failed_for_no_fault_of_its_own_is_a_dead_letter(told):
+    """One, with its bytes; what was refused for a reason is none."""
+    assert [json.loads(letter.value)["commandId"] for letter in told.dead_letters] == [SPOILT]
+
+
+async def test_no_command_no_event_and_no_error_code_is_left_out():
+    """Each type of the contract is accepted somewhere, each event is made, each code is given."""
+    steps = [step for make in SCENARIOS.values() for step in make(FOREVER).steps]
+
+    assert {step.command["type"] for step in steps if step.code is None} == {one.__name__ for one in COMMAND_TYPES}
+    assert {event for step in steps for event in step.events} == set(EventType)
+    assert {step.code for step in steps if step.code is not None} == set(ErrorCode)

@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 
 from devstack.stack import Stack
 from tests.support.commands import create_wallet, credit, debit, new_id, transfer
-from tests.support.ledger import balances, codes, engine_of, foreign_transaction, recorded, run
+from tests.support.ledger import balances, codes, engine_of, fail_one_command, foreign_transaction, recorded, run
 from tests.support.postgres import administrator, migrated_database
 from tests.support.received import received
 from worker import database
@@ -25,16 +25,6 @@ LOCK_TIMEOUT_MS = 100
 """Instead of the two seconds of a real worker."""
 
 LOCK_WALLET = "SELECT FROM wallets WHERE id = $1::uuid FOR UPDATE"
-
-# Nothing of this command can be written: as a bug of ours would have it.
-FAIL_ONE_COMMAND = """
-CREATE FUNCTION fail_one_command() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.command_id = '{}' THEN RAISE EXCEPTION 'this one fails'; END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER fail_one_command BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail_one_command();
-"""
 
 # An entry of version 1 in the book of a wallet that is at version 0.
 ENTRY_TOO_MANY = """
@@ -135,11 +125,10 @@ async def test_a_command_that_always_fails_is_found_and_its_neighbours_run(envir
     await run(engine, create_wallet(a), create_wallet(b))
     commands = [credit(a, str(n + 1)) for n in range(16)]
     commands[11] = bad = transfer(a, b, "50")
-    async with administrator(environment, environment["DB_NAME"]) as admin:
-        await admin.execute(FAIL_ONE_COMMAND.format(bad["commandId"]))
 
-    outcomes = await run(engine, *commands)
-    again = await run(engine, *commands)
+    async with fail_one_command(environment, bad["commandId"]):
+        outcomes = await run(engine, *commands)
+        again = await run(engine, *commands)
 
     assert codes(outcomes) == ["accepted"] * 11 + ["InternalError"] + ["accepted"] * 4
     assert json.loads(outcomes[11].reply)["commandId"] == bad["commandId"]
@@ -157,12 +146,10 @@ async def test_a_failed_command_runs_when_it_is_replayed_after_the_mend(environm
     a = new_id()
     await run(engine, create_wallet(a))
     bad = credit(a)
-    async with administrator(environment, environment["DB_NAME"]) as admin:
-        await admin.execute(FAIL_ONE_COMMAND.format(bad["commandId"]))
+
+    async with fail_one_command(environment, bad["commandId"]):
         (failed,) = await run(engine, bad)
         (failed_again,) = await run(engine, received(bad, [("dlq_attempt", b"2")]))
-        await admin.execute("DROP TRIGGER fail_one_command ON ledger")
-
     (mended,) = await run(engine, received(bad, [("dlq_attempt", b"3")]))
 
     assert codes([failed, failed_again, mended]) == ["InternalError", "InternalError", "accepted"]

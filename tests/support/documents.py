@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 from elasticsearch import AsyncElasticsearch
@@ -20,6 +24,18 @@ from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 PATIENCE_S = 60.0
 PAGE = 5_000
+LINE = (
+    *("walletId", "version", "eventType", "amount", "amountMinor", "balance", "balanceMinor", "heldBalance"),
+    *("heldBalanceMinor", "commandId", "groupId", "occurredAt"),
+)
+"""What of a line of the statement stands in its entry's columns."""
+HOLD_TIMES = {
+    "expiresAt": "expires_at",
+    "releasedAt": "released_at",
+    "capturedAt": "captured_at",
+    "createdAt": "created_at",
+    "updatedAt": "updated_at",
+}
 
 
 class Documents:
@@ -28,42 +44,114 @@ class Documents:
     def __init__(self, world: World, client: AsyncElasticsearch, projections: tuple[Projection, ...]) -> None:
         self._uri = world.environment["KURRENTDB_URI"]
         self._client = client
-        self._wallets, self._ledger, _ = projections
+        self._wallets, self._ledger, self._holds = projections
         self._projections = projections
 
     async def check(self, books: Books) -> None:
-        """Wait until everything is projected; fail unless documents equal rows, one for one."""
+        """Wait until everything is projected; fail unless documents equal rows, one for one and field by field."""
         assert await caught_up(self._client, self._uri, timeout_s=PATIENCE_S, projections=self._projections)
         await self._client.indices.refresh(index=[projection.alias for projection in self._projections])
-        wallets, ledger = await self._all(self._wallets, "walletId"), await self._all(self._ledger, "eventId")
-        rows = {
-            id_: (row["version"], f"{row['balance']:.4f}", f"{row['available_balance']:.4f}", row["status"])
-            for id_, row in books.wallets.items()
-        }
-        shown = ("version", "balance", "availableBalance", "status")
-        assert {id_: tuple(one[name] for name in shown) for id_, one in wallets.items()} == rows
-        lines = {
-            str(entry["event_id"]): (entry["version"], f"{entry['amount']:.4f}", f"{entry['balance']:.4f}")
-            for entries in books.ledger.values()
-            for entry in entries
-            if entry["amount"]
-        }
-        shown = ("version", "amount", "balance")
-        assert {id_: tuple(one[name] for name in shown) for id_, one in ledger.items()} == lines
+        wallets = {id_: wallet_document(row) for id_, row in books.wallets.items()}
+        assert await self._all(self._wallets, "walletId") == wallets
+        assert await self._all(self._holds, "holdId") == hold_documents(books)
+        ledger = await self._all(self._ledger, "eventId")
+        assert {id_: {name: one[name] for name in LINE} for id_, one in ledger.items()} == lines(books)
 
     async def _all(self, projection: Projection, key: str) -> dict[str, dict[str, object]]:
-        """Every document, page by page."""
+        """Every document with its external version, page by page."""
         found: dict[str, dict[str, object]] = {}
         after: list[object] | None = None
         while True:
             answer = await self._client.search(
-                index=projection.alias, size=PAGE, sort=[{key: "asc"}], search_after=after
+                index=projection.alias, size=PAGE, sort=[{key: "asc"}], search_after=after, version=True
             )
             hits = answer["hits"]["hits"]
             if not hits:
                 return found
-            found |= {hit["_id"]: hit["_source"] for hit in hits}
+            found |= {hit["_id"]: hit["_source"] | {"_version": hit["_version"]} for hit in hits}
             after = hits[-1]["sort"]
+
+
+def wallet_document(row: Any) -> dict[str, object]:
+    """The document of a wallet's row."""
+    return {
+        "_version": row["version"] + 1,
+        "walletId": str(row["id"]),
+        "version": row["version"],
+        "ownerId": row["owner_id"],
+        "currency": row["currency"],
+        "status": row["status"],
+        **money("balance", row["balance"]),
+        **money("heldBalance", row["held_balance"]),
+        **money("availableBalance", row["available_balance"]),
+        "metadata": json.loads(row["metadata"]),
+        "createdAt": time(row["created_at"]),
+        "updatedAt": time(row["updated_at"]),
+    }
+
+
+def hold_documents(books: Books) -> dict[str, dict[str, object]]:
+    """The documents of the holds' rows, each at the version of the last event that changed it."""
+    versions = {
+        json.loads(entry["hold"])["holdId"]: entry["version"]
+        for entries in books.ledger.values()
+        for entry in entries
+        if entry["hold"] is not None
+    }
+    return {
+        str(row["id"]): hold_document(row, books.wallets[wallet_id], versions[str(row["id"])])
+        for wallet_id, rows in books.holds.items()
+        for row in rows
+    }
+
+
+def hold_document(row: Any, wallet: Any, version: int) -> dict[str, object]:
+    """The document of a hold's row."""
+    return {
+        "_version": version + 1,
+        "holdId": str(row["id"]),
+        "walletId": str(row["wallet_id"]),
+        "version": version,
+        "ownerId": wallet["owner_id"],
+        "currency": wallet["currency"],
+        "status": row["status"],
+        "type": row["type"],
+        **money("amount", row["amount"]),
+        **money("capturedAmount", row["captured_amount"]),
+        "reference": row["reference"],
+        "metadata": row["metadata"] and json.loads(row["metadata"]),
+        **{name: time(row[column]) for name, column in HOLD_TIMES.items()},
+    }
+
+
+def lines(books: Books) -> dict[str, dict[str, object]]:
+    """The statement: an entry that moved or reserved money is a line."""
+    return {
+        str(entry["event_id"]): {
+            "walletId": wallet_id,
+            "version": entry["version"],
+            "eventType": entry["event_type"],
+            **money("amount", entry["amount"]),
+            **money("balance", entry["balance"]),
+            **money("heldBalance", entry["held_balance"]),
+            "commandId": str(entry["command_id"]),
+            "groupId": entry["group_id"] and str(entry["group_id"]),
+            "occurredAt": time(entry["occurred_at"]),
+        }
+        for wallet_id, entries in books.ledger.items()
+        for entry in entries
+        if entry["amount"]
+    }
+
+
+def money(name: str, amount: Decimal) -> dict[str, object]:
+    """Exact text, and ten-thousandths beside it."""
+    return {name: f"{amount:.4f}", f"{name}Minor": int(amount * 10_000)}
+
+
+def time(value: datetime | None) -> str | None:
+    """A time as it travels."""
+    return value and value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @asynccontextmanager

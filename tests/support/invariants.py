@@ -16,20 +16,21 @@ import asyncpg
 from aiokafka import ConsumerRecord
 from esdbclient import RecordedEvent
 
+from tests.support.fold import BALANCE, Folded, fold_ledger, fold_stream
 from tests.support.postgres import administrator
 from tests.support.replies import REFUSED_UNSTORED, Topic, code, content, header
 from tests.support.world import World
 
 EFFECTS = {"CreateWallet": 1, "CreditWallet": 1, "DebitWallet": 1, "Transfer": 2}
 """How many entries an accepted command makes, where that is always the same."""
-SIGNS = {"WalletCreated": 1, "WalletCredited": 1, "WalletDebited": -1, "HoldCaptured": -1}
 
 
 @dataclass(frozen=True)
 class Books:
-    """The rows of Postgres, and each wallet's stream."""
+    """The rows of Postgres, those of each wallet in order, and each wallet's stream."""
 
     wallets: dict[str, asyncpg.Record]
+    holds: dict[str, list[asyncpg.Record]]
     ledger: dict[str, list[asyncpg.Record]]
     commands: dict[str, list[asyncpg.Record]]
     streams: dict[str, tuple[RecordedEvent, ...]]
@@ -51,13 +52,15 @@ async def read_books(world: World) -> Books:
     """Read Postgres and KurrentDB."""
     async with administrator(world.environment, world.environment["DB_NAME"]) as connection:
         wallets = {str(row["id"]): row for row in await connection.fetch("SELECT * FROM wallets")}
-        ledger, commands = defaultdict(list), defaultdict(list)
+        holds, ledger, commands = defaultdict(list), defaultdict(list), defaultdict(list)
+        for row in await connection.fetch("SELECT * FROM holds"):
+            holds[str(row["wallet_id"])].append(row)
         for row in await connection.fetch("SELECT * FROM ledger ORDER BY wallet_id, version"):
             ledger[str(row["wallet_id"])].append(row)
         for row in await connection.fetch("SELECT * FROM commands ORDER BY command_id, attempt"):
             commands[str(row["command_id"])].append(row)
     streams = await world.streams(list(wallets))
-    return Books(wallets, dict(ledger), dict(commands), streams)
+    return Books(wallets, dict(holds), dict(ledger), dict(commands), streams)
 
 
 def check_replies(commands: Sequence[ConsumerRecord], replies: Topic) -> None:
@@ -83,14 +86,39 @@ def check_committed(commands: Sequence[ConsumerRecord], replies: Topic, committe
 
 
 def check_rows(books: Books) -> None:
-    """No balance is below zero; a wallet's ledger runs from 0 to its version and adds up to its balance."""
+    """No balance is below zero; a wallet is the fold of its ledger, its holds too; no money came or went by itself."""
     for wallet_id, wallet in books.wallets.items():
         entries = books.ledger.get(wallet_id, [])
         assert wallet["available_balance"] >= 0 and wallet["held_balance"] >= 0, wallet
         assert [entry["version"] for entry in entries] == list(range(wallet["version"] + 1)), wallet
-        assert sum(map(_signed, entries), Decimal(0)) == wallet["balance"], wallet
-        assert entries[-1]["balance"] == wallet["balance"], wallet
-    assert books.ledger.keys() <= books.wallets.keys()
+        assert_equal(fold_ledger(entries), as_stored(books, wallet_id))
+    assert books.ledger.keys() | books.holds.keys() <= books.wallets.keys()
+    check_money(books)
+
+
+def as_stored(books: Books, wallet_id: str) -> Folded:
+    """A wallet's row and its holds' rows."""
+    row = books.wallets[wallet_id]
+    holds = {
+        str(hold["id"]): (hold["amount"], hold["captured_amount"], hold["status"])
+        for hold in books.holds.get(wallet_id, [])
+    }
+    stands = row["version"], row["balance"], row["held_balance"], row["status"], json.loads(row["metadata"])
+    return Folded(*stands, holds)
+
+
+def assert_equal(folded: Folded, stored: Folded) -> None:
+    """Fail with both."""
+    assert folded == stored, f"the events come to {folded}\nthe rows are {stored}"
+
+
+def check_money(books: Books) -> None:
+    """Currency by currency: all balances are all credits less all debits and captures that left."""
+    left: dict[str, Decimal] = defaultdict(Decimal)
+    for wallet_id, wallet in books.wallets.items():
+        outside = (entry for entry in books.ledger[wallet_id] if entry["counterparty_wallet_id"] is None)
+        left[wallet["currency"]] += wallet["balance"] - sum(map(_signed, outside), Decimal(0))
+    assert not any(left.values()), left
 
 
 def check_effects(books: Books, replies: Iterable[ConsumerRecord]) -> None:
@@ -112,7 +140,7 @@ def check_effects(books: Books, replies: Iterable[ConsumerRecord]) -> None:
 
 
 def check_streams(books: Books) -> None:
-    """Each stream's revisions are 0 to version without a gap, its events are the ledger's, its end is the row."""
+    """Each stream's revisions are 0 to version without a gap, its events are the ledger's, its fold is the rows."""
     for wallet_id, wallet in books.wallets.items():
         stream, entries = books.streams[wallet_id], books.ledger[wallet_id]
         assert [event.stream_position for event in stream] == list(range(wallet["version"] + 1)), wallet_id
@@ -122,11 +150,12 @@ def check_streams(books: Books) -> None:
             data = json.loads(event.data)
             times.append(data["occurredAt"])
             assert (event.type, data["version"]) == (entry["event_type"], entry["version"])
-            assert Decimal(data["balance"]) == entry["balance"]
+            assert (data["ownerId"], data["currency"]) == (wallet["owner_id"], wallet["currency"])
             assert json.loads(event.metadata)["$causationId"] == str(entry["command_id"])
         assert times == sorted(times), "occurredAt ran backwards"
+        assert_equal(fold_stream(stream), as_stored(books, wallet_id))
 
 
 def _signed(entry: Any) -> Decimal:
     """What an entry adds to the balance: a hold only reserves, its capture pays out."""
-    return SIGNS.get(entry["event_type"], 0) * (entry["amount"] or Decimal(0))
+    return BALANCE.get(entry["event_type"], 0) * (entry["amount"] or Decimal(0))

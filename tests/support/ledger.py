@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 
 import asyncpg
@@ -46,6 +47,16 @@ SELECT (SELECT array_agg((command_id, wallet_id, version) ORDER BY wallet_id, ve
        IS NOT DISTINCT FROM
        (SELECT array_agg((command_id, wallet_id, version) ORDER BY wallet_id, version)
         FROM commands, unnest(event_wallet_ids, event_versions) AS made(wallet_id, version))
+"""
+
+# Nothing of this command can be written: as a bug of ours would have it.
+FAIL_ONE_COMMAND = """
+CREATE FUNCTION fail_one_command() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.command_id = '{}' THEN RAISE EXCEPTION 'this one fails'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER fail_one_command BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail_one_command();
 """
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
@@ -99,6 +110,22 @@ async def until_waiting(environment: Mapping[str, str], sessions: int = 1) -> No
     async with administrator(environment) as admin:
         while await admin.fetchval(WAITING, environment["DB_NAME"]) < sessions:  # noqa: ASYNC110 -- the server has no event to wait for
             await asyncio.sleep(0.01)
+
+
+async def until_over(environment: Mapping[str, str], time: datetime) -> None:
+    """Wait until a time is over by Postgres's clock, which is the worker's."""
+    async with administrator(environment, environment["DB_NAME"]) as connection:
+        while not await connection.fetchval("SELECT clock_timestamp() > $1", time):  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def fail_one_command(environment: Mapping[str, str], command_id: str) -> AsyncIterator[None]:
+    """Let a command fail in Postgres inside the block, whenever it would make an event."""
+    async with administrator(environment, environment["DB_NAME"]) as connection:
+        await connection.execute(FAIL_ONE_COMMAND.format(command_id))
+        yield
+        await connection.execute("DROP FUNCTION fail_one_command CASCADE")
 
 
 @asynccontextmanager
