@@ -7,15 +7,18 @@ These tests kill servers, so they have a stack of their own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import pytest
 
 from devstack.stack import Stack
+from tests.support.commands import new_id
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.replies import code
+from worker.client import Accepted, OutcomeUnknown, Result, WalletClient
+from worker.settings import Settings
 
 SERVERS = ("postgres", "kafka", "kurrentdb")
 
@@ -74,3 +77,32 @@ async def test_a_worker_waits_for_servers_that_are_not_there_yet(make_world, own
 
     assert await worker.stop() == 0
     await check(world, replies)
+
+
+async def test_a_client_lives_through_an_outage_of_kafka(make_world, own_stack):
+    """What it does not know it asks again under the same id: every command is answered, and takes effect once."""
+    world = await make_world(**own_stack.environment())
+    world.start("a")
+    wallet_id = new_id()
+
+    async with WalletClient(Settings.load(world.environment), timeout_s=3) as wallets:
+        assert isinstance(await answer_of(wallets, wallets.create_wallet(wallet_id, "owner")), Accepted)
+        before = [asyncio.create_task(answer_of(wallets, wallets.credit(wallet_id, 1))) for _ in range(50)]
+        await asyncio.wait(before, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.to_thread(own_stack.kill, "kafka")
+        meanwhile = [asyncio.create_task(answer_of(wallets, wallets.credit(wallet_id, 1))) for _ in range(50)]
+        await asyncio.to_thread(own_stack.up, ["kafka"])
+        answers = await asyncio.gather(*before, *meanwhile)
+        last = await answer_of(wallets, wallets.debit(wallet_id, 100))
+
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    assert last.wallets[0].balance == 0
+
+
+async def answer_of(wallets: WalletClient, asked: Awaitable[Result]) -> Result:
+    """Ask the same again for as long as the outcome is unknown."""
+    while True:
+        try:
+            return await asked
+        except OutcomeUnknown as unknown:
+            asked = wallets.send(unknown.command)
