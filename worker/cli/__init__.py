@@ -32,6 +32,7 @@ GROUPS = {
     "wallet": "Show what every store knows of a wallet.",
     "command": "Show what every store knows of a command.",
     "verify": "Compare Postgres, KurrentDB and Elasticsearch.",
+    "projection": "Build the read model anew.",
     "schemas": "Write schemas/ from the models.",
 }
 

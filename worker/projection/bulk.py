@@ -7,6 +7,7 @@ repeat, one that ran ahead would cost documents. What a server cannot take now r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -64,10 +65,12 @@ class PartlyWritten(Unavailable):
 
 
 async def write_documents(client: AsyncElasticsearch, operations: list[Operation]) -> None:
-    """Write `operations`, a bulk at a time; `PartlyWritten` or another `Unavailable` if some, or all, have to wait."""
-    items: list[dict[str, Any]] = []
-    for bulk in _bulks(operations):
-        items += await _send(client, bulk)
+    """Write `operations`, one for each document at most, in bulks side by side.
+
+    `PartlyWritten` or another `Unavailable` if some, or all, have to wait.
+    """
+    answers = await asyncio.gather(*(_send(client, bulk) for bulk in _bulks(operations)))
+    items = [item for answer in answers for item in answer]
     left, reasons = [], []
     for operation, item in zip(operations, items, strict=True):
         if reason := _judge_document(operation, item["index"]):

@@ -9,14 +9,16 @@ restored or made anew meanwhile: who writes it then learns that the index was re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
+from worker.contracts.events import EventType
 from worker.errors import Fatal
 from worker.projection.document import (
+    STATEMENT_TYPES,
     Event,
     hold_document,
     hold_key,
@@ -49,10 +51,14 @@ def _keywords(*names: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Projection:
-    """What an alias is: which document an event changes (`key`; None: none), how it looks then, and its fields."""
+    """What an alias is: which document an event changes (`key`; None: none), how it looks then, and its fields.
+
+    `begun_by` are the types of the events that are the first of their document.
+    """
 
     alias: str
     key: Callable[[Event], str | None]
+    begun_by: Collection[str]
     document: Callable[[Event], dict[str, Any]]
     properties: dict[str, Any]
 
@@ -60,6 +66,7 @@ class Projection:
 WALLETS = Projection(
     "wallets",
     wallet_key,
+    {EventType.WALLET_CREATED},
     wallet_document,
     {
         **_keywords("walletId", "ownerId", "currency", "status"),
@@ -74,6 +81,7 @@ WALLETS = Projection(
 STATEMENT = Projection(
     "wallet-ledger",
     statement_key,
+    STATEMENT_TYPES,
     statement_document,
     {
         **_keywords("walletId", "eventId", "eventType", "currency", "ownerId", "counterpartyWalletId"),
@@ -88,6 +96,7 @@ STATEMENT = Projection(
 HOLDS = Projection(
     "wallet-holds",
     hold_key,
+    {EventType.HOLD_PLACED},
     hold_document,
     {
         **_keywords("holdId", "walletId", "ownerId", "currency", "status", "type", "reference"),
@@ -101,9 +110,9 @@ HOLDS = Projection(
 
 PROJECTIONS = (WALLETS, STATEMENT, HOLDS)
 
-_SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
+SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
 # Every document has a walletId but the checkpoint, which neither a search nor a count through the alias may see.
-_ALIAS = {"is_write_index": True, "filter": {"exists": {"field": "walletId"}}}
+ALIAS: dict[str, Any] = {"is_write_index": True, "filter": {"exists": {"field": "walletId"}}}
 
 
 class Checkpoint(NamedTuple):
@@ -142,10 +151,16 @@ async def open_index(client: AsyncElasticsearch, projection: Projection) -> Inde
             index = await find_index(client, projection)
         if index is None:
             raise IndexLost(f"the alias {projection.alias} vanished while its index was made")
-        await client.options(ignore_status=409).create(
-            index=projection.alias, id=index.checkpoint_id, document={"checkpoint": {}}, require_alias=True
-        )
+        await add_checkpoint(client, index)
     return index
+
+
+async def add_checkpoint(client: AsyncElasticsearch, index: Index) -> None:
+    """Give `index` the document of its checkpoint, which says that nothing was followed into it yet, if it has none."""
+    with elasticsearch_errors():
+        await client.options(ignore_status=409).create(
+            index=index.projection.alias, id=index.checkpoint_id, document={"checkpoint": {}}, require_alias=True
+        )
 
 
 async def find_index(client: AsyncElasticsearch, projection: Projection) -> Index | None:
@@ -177,20 +192,35 @@ def _read_checkpoint(kept: dict[str, Any]) -> Checkpoint | None:
 
 async def _create_next(client: AsyncElasticsearch, projection: Projection) -> None:
     """Make the index with the next free number, together with its alias."""
-    pattern = re.compile(rf"{re.escape(projection.alias)}-(\d{{6}})")
-    present = await client.indices.get(index=f"{projection.alias}-*", flat_settings=True)
-    numbers = [int(match[1]) for name in present.body if (match := pattern.fullmatch(name))]
+    number = max(await read_numbers(client, projection), default=0) + 1
     try:
         await client.indices.create(
-            index=f"{projection.alias}-{max(numbers, default=0) + 1:06}",
-            settings=_SETTINGS,
+            index=index_name(projection, number),
+            settings=SETTINGS,
             mappings=mappings(projection),
-            aliases={projection.alias: _ALIAS},
+            aliases={projection.alias: ALIAS},
         )
     except BadRequestError:
         # Another projector was first: its index has the name, or its alias has a write index already.
         if not await client.indices.exists_alias(name=projection.alias):
             raise
+
+
+def index_name(projection: Projection, number: int) -> str:
+    """The name of the projection's index with that number."""
+    return f"{projection.alias}-{number:06}"
+
+
+async def read_numbers(client: AsyncElasticsearch, projection: Projection) -> dict[int, frozenset[str]]:
+    """The aliases of each of the projection's indices that are there, by the number in its name."""
+    pattern = re.compile(rf"{re.escape(projection.alias)}-(\d{{6}})")
+    with elasticsearch_errors():
+        present = await client.indices.get_alias(index=f"{projection.alias}-*")
+    return {
+        int(match[1]): frozenset(found["aliases"])
+        for name, found in present.body.items()
+        if (match := pattern.fullmatch(name))
+    }
 
 
 def mappings(projection: Projection) -> dict[str, Any]:

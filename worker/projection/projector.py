@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from elasticsearch import AsyncElasticsearch
@@ -31,6 +31,10 @@ from worker.telemetry.metrics import ProjectorMetrics, new_registry
 CHECKPOINT_S = 1.0
 """While there is more to write, checkpoints are written this often; they cost a small bulk."""
 
+Opener = Callable[[AsyncElasticsearch, Projection], Awaitable[Index]]
+Watcher = Callable[[list[RecordedEvent], list[Event]], None]
+"""Told of each batch once it is written: all of it, and what of it the contract knows."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,8 +42,12 @@ class ForeignCheckpoint(Fatal):
     """An index was made from another KurrentDB than the one at hand, or from more than that one has now."""
 
 
+def _unwatched(_batch: list[RecordedEvent], _events: list[Event]) -> None:
+    """Nobody watches."""
+
+
 class Projector:
-    """Keeps the indices of `projections` in sync with the wallets' events; `run` does it."""
+    """Keeps the indices of `projections`, which `open_one` opens, in sync with the wallets' events; `run` does it."""
 
     def __init__(
         self,
@@ -47,8 +55,12 @@ class Projector:
         kurrentdb_uri: str,
         metrics: ProjectorMetrics,
         projections: Sequence[Projection] = PROJECTIONS,
+        *,
+        open_one: Opener = open_index,
+        watch: Watcher = _unwatched,
     ) -> None:
         self._client, self._uri, self._metrics, self._projections = client, kurrentdb_uri, metrics, projections
+        self._open_one, self._watch = open_one, watch
         self._backoff, self._lag = Backoff(), Lag()
         self._is_following = False
         metrics.lag_seconds.set_function(self._lag.seconds)
@@ -71,7 +83,7 @@ class Projector:
 
     async def _follow(self, stop: asyncio.Event) -> None:
         """Follow from the lowest checkpoint until `stop` is set or something is lost, which is raised."""
-        indices = [await open_index(self._client, projection) for projection in self._projections]
+        indices = [await self._open_one(self._client, projection) for projection in self._projections]
         async with EventLog.connect(self._uri) as events:
             await refuse_foreign_checkpoints(events, indices)
             start = lowest_checkpoint(indices)
@@ -89,7 +101,7 @@ class Projector:
         clock = asyncio.get_running_loop().time
         noted_at = clock()
         while batch := await unless(stop, subscription.take_batch()):
-            events = _read_ours(batch)
+            events = read_ours(batch)
             self._lag.begin(events)
             if not await self._write(make_operations(indices, events), stop):
                 return
@@ -97,6 +109,7 @@ class Projector:
                 await write_checkpoints(self._client, indices, Checkpoint(batch[-1].commit_position, batch[-1].id))
                 noted_at = clock()
             self._lag.finish(events)
+            self._watch(batch, events)
             self._metrics.events.inc(len(batch))
             self._metrics.commit_position.set(batch[-1].commit_position)
 
@@ -118,7 +131,7 @@ class Projector:
         return True
 
 
-def _read_ours(batch: list[RecordedEvent]) -> list[Event]:
+def read_ours(batch: list[RecordedEvent]) -> list[Event]:
     """The events of `batch` that the contract knows; a line in the log for each other one."""
     ours = [recorded for recorded in batch if recorded.type in WALLET_EVENT_TYPES]
     for recorded in batch if len(ours) < len(batch) else ():
@@ -144,7 +157,7 @@ async def refuse_foreign_checkpoints(events: EventLog, indices: Sequence[Index])
             raise ForeignCheckpoint(
                 f"the index {index.name} was made from another KurrentDB, or from a newer state of this one: its "
                 f"checkpoint is event {event_id} at position {position}, but {stands}. Point KURRENTDB_URI to the one "
-                f"it was made from, or delete the indices behind {aliases}: they are then made anew from this one"
+                f"it was made from, or make {aliases} anew from this one: `wallex projection rebuild`"
             )
 
 

@@ -1,0 +1,89 @@
+"""Dead letters as text: many as lines under a heading, one with its headers and its value; and for a script.
+
+Whatever a sender wrote is escaped where a terminal would act upon it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import typer
+
+from worker.cli.dead_letters import Letter
+from worker.cli.output import printable, show_time
+from worker.contracts.times import format_time
+
+_LINE = "{:<10}  {:<24}  {:<22}  {:>7}  {:<9}  {:<36}  {:<36}  {:<28}  {}"
+HEADING = _LINE.format(
+    "letter", "time (UTC)", "code", "attempt", "truncated", "command", "key", "came from", "why"
+)  # fmt: skip
+
+
+def letter_line(letter: Letter) -> str:
+    """One dead letter under `HEADING`."""
+    return _LINE.format(
+        str(letter.place),
+        show_time(letter.written_at),
+        printable(letter.code),
+        letter.attempt,
+        "yes" if letter.is_truncated else "",
+        letter.command_id or "",
+        _show(letter.key),
+        printable(f"{letter.topic} {letter.partition}:{letter.offset}"),
+        printable(letter.message),
+    )
+
+
+def print_letter(letter: Letter) -> None:
+    """Show one dead letter whole: its headers, its key, and its value, as JSON with indents where it is JSON."""
+    typer.echo(f"letter {letter.place}, {show_time(letter.written_at)}")
+    for name, value in letter.headers:
+        typer.echo(f"{printable(name)}: {_show(value)}")
+    typer.echo(f"key: {_show(letter.key)}")
+    typer.echo("no value" if letter.value is None else f"value, {len(letter.value)} bytes:")
+    for line in _pretty(letter.value or b"").splitlines():
+        typer.echo(printable(line))
+
+
+def letter_as_json(letter: Letter) -> dict[str, Any]:
+    """What `list` shows of a dead letter."""
+    return {
+        "letter": str(letter.place),
+        "time": format_time(letter.written_at),
+        "code": letter.code,
+        "message": letter.message,
+        "attempt": letter.attempt,
+        "truncated": letter.is_truncated,
+        "commandId": letter.command_id,
+        "key": _as_json(letter.key),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+    }
+
+
+def whole_letter_as_json(letter: Letter) -> dict[str, Any]:
+    """All of a dead letter. Bytes are text; where they are not UTF-8, an object with their hexadecimal digits."""
+    headers = [[name, _as_json(value)] for name, value in letter.headers]
+    return letter_as_json(letter) | {"headers": headers, "value": _as_json(letter.value)}
+
+
+def _pretty(value: bytes) -> str:
+    try:
+        return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return value.decode(errors="backslashreplace")
+
+
+def _show(value: bytes | None) -> str:
+    return "" if value is None else printable(value.decode(errors="backslashreplace"))
+
+
+def _as_json(value: bytes | None) -> str | dict[str, str] | None:
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"hex": value.hex()}
