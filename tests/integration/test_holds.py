@@ -22,7 +22,7 @@ from tests.support.commands import (
     place_hold,
     release_hold,
 )
-from tests.support.ledger import codes, run, states
+from tests.support.ledger import codes, run, states, stop_clock
 from tests.support.received import received
 from worker.database import raw_connection, raw_transaction
 from worker.errors import Conflict
@@ -201,15 +201,6 @@ async def test_a_hold_ends_as_the_first_of_two_workers_says(environment, engine,
     assert [json.loads(outcome.reply)["hold"]["status"] for outcome in (won, lost)] == [status, status]
     assert (await stored(engine, hold_id)).status == status
     assert await states(engine) == {a: (balance, "0.0000", 2)}
-
-
-def stop_clock(monkeypatch, instant: datetime) -> None:
-    """Let every batch be decided at `instant`."""
-
-    async def read_clock(_connection) -> datetime:
-        return instant
-
-    monkeypatch.setattr(batch, "read_clock", read_clock)
 
 
 async def test_captures_and_expiries_at_one_instant_end_each_hold_in_exactly_one(engine, other, monkeypatch):

@@ -1,39 +1,31 @@
-"""Deciding in memory: whatever the commands, no money appears, and a batch is no more than its commands one by one."""
+"""Whatever the commands, no money appears, and a batch is no more than its commands one by one."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from tests.support.commands import Command
 from tests.support.memory_ledger import MemoryLedger
 from tests.support.received import received
-from tests.support.strategies import NOON, WALLETS, command_id, commands, openings
+from tests.support.strategies import NOON, stories
 from worker.audit.fold import fold
+from worker.contracts.commands import Atomic, CaptureHoldPart, CreateWalletPart, CreditWalletPart, DebitWalletPart, Part
+from worker.contracts.commands import Command as ReadCommand
+from worker.domain.decide import wallet_ids
 from worker.domain.wallet import Wallet
 from worker.ledger.decide_batch import Outcome, Received
 
-further = st.lists(commands(), max_size=25)
-counts = st.sampled_from([len(WALLETS), len(WALLETS), 2, 0])
 
-
-@st.composite
-def batches(draw: st.DrawFn) -> list[Received]:
-    """Commands in some order, mostly on wallets that are there; some come again, some under another's id."""
-    sent = openings(draw(counts)) + draw(further)
-    ids = list(range(len(sent)))
-    for position in draw(st.lists(st.integers(0, 30), max_size=4)):
-        if position + 1 < len(ids):
-            ids[position + 1] = ids[position // 2]
-    batch = [{"commandId": command_id(n), **one} for n, one in zip(ids, sent, strict=True)]
-    for position in draw(st.lists(st.integers(0, 30), max_size=8)):
-        if batch:
-            batch.insert(position, batch[position % len(batch)])
-    return [received(command) for command in batch]
+def batches() -> st.SearchStrategy[list[Received]]:
+    """Stories, as the inbox hands them on."""
+    return stories().map(lambda story: [received(command) for command in story])
 
 
 def decide_all(batch: Sequence[Received]) -> tuple[MemoryLedger, list[Outcome]]:
@@ -60,6 +52,44 @@ def test_money_holds_and_versions_add_up(batch):
         assert outcome.made == () if not outcome.replayed else outcome.entries == ()
         assert [(e.wallet_id, e.version, e.event_id) for e in outcome.entries] == [e[:3] for e in outcome.events]
     ledger.check()
+
+
+@settings(deadline=None, max_examples=200)
+@given(batches())
+def test_all_balances_are_all_credits_less_all_debits_and_captures_that_left(batch):
+    """Money is conserved, currency by currency: by what senders asked for and were told, not by the books."""
+    ledger, outcomes = decide_all(batch)
+
+    left = {wallet.currency: Decimal(0) for wallet in ledger.wallets.values()}
+    for wallet in ledger.wallets.values():
+        left[wallet.currency] += wallet.balance
+    for one, outcome in zip(batch, outcomes, strict=True):
+        if outcome.error_code is None and not outcome.replayed:
+            reply = json.loads(outcome.reply)
+            for part, told in zip(parts_of(one.command), reply.get("parts", [reply]), strict=True):
+                amount = from_outside(part, told)
+                if amount:
+                    left[ledger.wallets[wallet_ids(part)[0]].currency] -= amount
+    assert not any(left.values())
+
+
+def parts_of(command: ReadCommand) -> Sequence[ReadCommand | Part]:
+    return command.commands if isinstance(command, Atomic) else [command]
+
+
+def from_outside(part: ReadCommand | Part, told: Command) -> Decimal:
+    """What an accepted command brought in, or (negative) took out."""
+    match part:
+        case CreateWalletPart():
+            return part.initial_balance
+        case CreditWalletPart():
+            return part.amount
+        case DebitWalletPart():
+            return -part.amount
+        case CaptureHoldPart(to_wallet_id=None):
+            return -Decimal(told["hold"]["capturedAmount"])
+        case _:
+            return Decimal(0)
 
 
 @settings(deadline=None, max_examples=200)

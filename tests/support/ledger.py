@@ -9,12 +9,14 @@ from datetime import datetime
 from decimal import Decimal
 
 import asyncpg
+from pytest import MonkeyPatch
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.commands import Command
 from tests.support.postgres import administrator
 from tests.support.received import received
-from worker.database import create_engine, raw_connection
+from worker.database import RawConnection, create_engine, raw_connection
+from worker.ledger import batch
 from worker.ledger.decide_batch import Outcome, Received
 from worker.ledger.settle import Parked, settle
 from worker.settings import Settings
@@ -74,8 +76,8 @@ async def engine_of(environment: Mapping[str, str]) -> AsyncIterator[AsyncEngine
 
 async def run(engine: AsyncEngine, *commands: Command | Received) -> list[Outcome]:
     """Run the commands as one batch; none of them may be left waiting."""
-    batch = [command if isinstance(command, Received) else received(command) for command in commands]
-    outcomes = await settle(engine, batch, Parked())
+    asked = [command if isinstance(command, Received) else received(command) for command in commands]
+    outcomes = await settle(engine, asked, Parked())
     assert None not in outcomes
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -136,6 +138,15 @@ async def foreign_transaction(environment: Mapping[str, str]) -> AsyncIterator[a
         await transaction.start()
         yield connection
         await transaction.rollback()
+
+
+def stop_clock(monkeypatch: MonkeyPatch, instant: datetime) -> None:
+    """Let every batch of this process be decided at `instant`."""
+
+    async def read_clock(_connection: RawConnection) -> datetime:
+        return instant
+
+    monkeypatch.setattr(batch, "read_clock", read_clock)
 
 
 def codes(outcomes: Sequence[Outcome | None]) -> list[str | None]:

@@ -122,3 +122,22 @@ def openings(count: int) -> list[Command]:
         for id_, hold_id in zip(WALLETS[:count], HOLDS[::2], strict=False)
     ]
     return [*opened, *placed]
+
+
+_further = st.lists(commands(), max_size=25)
+_counts = st.sampled_from([len(WALLETS), len(WALLETS), 2, 0])
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Command]:
+    """Commands in some order, mostly on wallets that are there; some come again, some under another's id."""
+    sent = openings(draw(_counts)) + draw(_further)
+    ids = list(range(len(sent)))
+    for position in draw(st.lists(st.integers(0, 30), max_size=4)):
+        if position + 1 < len(ids):
+            ids[position + 1] = ids[position // 2]
+    story = [{"commandId": command_id(n), **one} for n, one in zip(ids, sent, strict=True)]
+    for position in draw(st.lists(st.integers(0, 30), max_size=8)):
+        if story:
+            story.insert(position, story[position % len(story)])
+    return story
