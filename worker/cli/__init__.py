@@ -31,6 +31,8 @@ GROUPS = {
     "replies": "Read the reply topic.",
     "wallet": "Show what every store knows of a wallet.",
     "command": "Show what every store knows of a command.",
+    "statement": "Show a wallet's entries.",
+    "dlq": "List, show and replay dead letters.",
     "verify": "Compare Postgres, KurrentDB and Elasticsearch.",
     "projection": "Build the read model anew.",
     "schemas": "Write schemas/ from the models.",

@@ -61,6 +61,11 @@ def plain(*cells: object) -> list[Text]:
     return [Text("" if cell is None else str(cell)) for cell in cells]
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with escapes for what a terminal would act upon: a stranger wrote it."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def show_time(value: datetime | None) -> str:
     """A time in UTC, to the millisecond."""
     return f"{format_time(value)[:23]}Z".replace("T", " ") if value else ""

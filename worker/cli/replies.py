@@ -6,22 +6,18 @@ Streams: nothing is held but what Kafka sends at a time. Records that are no rep
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import orjson
 import typer
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from worker.cli.output import fail, print_json, quiet_clients
 from worker.cli.reply_table import HEADING, reply_lines
-from worker.cli.reply_topic import KafkaAway, is_replayed, kafka_errors, open_consumer, partitions_of, read_reply
+from worker.cli.reply_topic import KafkaAway, is_replayed, kafka_errors, open_consumer, read_reply
+from worker.cli.topic_reader import read_topic
 from worker.contracts.replies import Reply
 from worker.settings import Settings
-
-POLL_MS = 500
-RECORDS_MAX = 500
 
 Follow = Annotated[bool, typer.Option("--follow", help="Go on with what comes, until interrupted.")]
 Status = Annotated[
@@ -71,7 +67,7 @@ async def _show(settings: Settings, filter_: _Filter, *, follow: bool, as_json: 
         if not as_json:
             typer.echo(HEADING)
         with kafka_errors(settings):
-            async for record in _read(consumer, settings.reply_topic, follow=follow):
+            async for record in read_topic(consumer, settings.reply_topic, follow=follow):
                 reply = read_reply(record.value)
                 if reply is None:
                     foreign += 1
@@ -87,53 +83,3 @@ def _print(record: ConsumerRecord, reply: Reply, *, as_json: bool) -> None:
         return
     for line in reply_lines(reply, replayed=is_replayed(record)):
         typer.echo(line)
-
-
-async def _read(consumer: AIOKafkaConsumer, topic: str, *, follow: bool) -> AsyncIterator[ConsumerRecord]:
-    """The topic's records up to its present end, the oldest first; with `follow` then those that come."""
-    partitions = await partitions_of(consumer, [topic])
-    if not partitions:
-        fail(f"there is no topic {topic}: `wallex worker` makes its topics when it starts", 1)
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    for partition, start in (await consumer.beginning_offsets(partitions)).items():
-        consumer.seek(partition, start)
-    async for record in _merge(consumer, ends):
-        yield record
-    for partition, end in ends.items() if follow else ():
-        consumer.seek(partition, end)
-        consumer.resume(partition)
-    while follow:
-        yield await consumer.getone()
-
-
-async def _merge(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> AsyncIterator[ConsumerRecord]:
-    """What stands before `ends`, in the order of the records' times, as far as each partition keeps to it.
-
-    The next record is the oldest of the partitions' first ones, so each unfinished partition must show one. Partitions
-    that have some in hand are paused: memory holds one fetch of each.
-    """
-    waiting: dict[TopicPartition, deque[ConsumerRecord]] = {partition: deque() for partition in ends}
-    while waiting:
-        await _fill(consumer, waiting, ends)
-        oldest = min((records[0] for records in waiting.values()), key=lambda one: one.timestamp, default=None)
-        if oldest is not None:
-            waiting[TopicPartition(oldest.topic, oldest.partition)].popleft()
-            yield oldest
-
-
-async def _fill(
-    consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, deque[ConsumerRecord]], ends: dict[TopicPartition, int]
-) -> None:
-    """Fetch until each partition has a record in hand; forget those that have come to their end."""
-    while empty := [partition for partition, records in waiting.items() if not records]:
-        for partition in empty:
-            if await consumer.position(partition) >= ends[partition]:
-                del waiting[partition]
-                consumer.pause(partition)
-        missing = [partition for partition in empty if partition in waiting]
-        if not missing:
-            return
-        fetched = await consumer.getmany(*missing, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
-        for partition, records in fetched.items():
-            waiting[partition].extend(record for record in records if record.offset < ends[partition])
