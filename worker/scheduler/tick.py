@@ -25,7 +25,8 @@ STAND_BY_S = 30.0
 class Ticker:
     """Publishes ticks to the schedule topic; `run` does it, until it is cancelled."""
 
-    def __init__(self, settings: Settings, metrics: SchedulerMetrics) -> None:
+    def __init__(self, settings: Settings, metrics: SchedulerMetrics, stand_by_s: float = STAND_BY_S) -> None:
+        self._stand_by_s = stand_by_s
         self._topic = settings.schedule_topic
         self._publisher = Publisher(connection_arguments(settings), settings.reply_topic)
         self._metrics = metrics
@@ -54,7 +55,7 @@ class Ticker:
 
     async def _stand_by(self) -> None:
         while True:
-            await asyncio.sleep(STAND_BY_S)
+            await asyncio.sleep(self._stand_by_s)
             if not self._lease.granted:
                 await self._tick()
 

@@ -1,0 +1,199 @@
+"""Holds that are due, on a real Postgres: claimed a page at a time, by one, with a fresh id for each attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.support.commands import create_wallet, credit, expire_hold, new_id, place_hold, release_hold
+from tests.support.ledger import codes, foreign_transaction, run, states
+from tests.support.received import received
+from worker.contracts.commands import COMMAND
+from worker.contracts.envelope import ReplyTopics
+from worker.database import raw_connection
+from worker.scheduler.due_holds import DueHold, claim_due_holds, expiry_id, read_lag_s
+from worker.scheduler.expire_holds import expire_command
+
+NARROWER = ReplyTopics("wallet.replies", re.compile(r"wallet\.replies\.shop"))
+"""Fewer reply topics are allowed than when the holds were placed."""
+FAR = "2999-12-31T00:00:00Z"
+
+# Placed in time, and the time is over now: what waiting does, without the waiting.
+MAKE_DUE = "UPDATE holds SET expires_at = clock_timestamp() - make_interval(secs => $2) WHERE id = $1::uuid"
+
+
+async def make_due(engine: AsyncEngine, hold_id: str, since_s: float = 1.0) -> None:
+    async with raw_connection(engine) as connection:
+        await connection.execute(MAKE_DUE, hold_id, since_s)
+
+
+async def due_holds(engine: AsyncEngine, count: int) -> list[str]:
+    """Place so many holds in one wallet, and make them due, the first one for longest."""
+    wallet, holds = new_id(), [new_id() for _ in range(count)]
+    placed = await run(engine, create_wallet(wallet), *(place_hold(wallet, id_, expiresAt=FAR) for id_ in holds))
+    assert set(codes(placed)) == {"accepted"}
+    for index, hold_id in enumerate(holds):
+        await make_due(engine, hold_id, 100 - index)
+    return holds
+
+
+def expiry(hold: DueHold) -> dict[str, str]:
+    """The command that is published for it."""
+    command = json.loads(expire_command(hold, "commands", NARROWER).value)
+    assert isinstance(command, dict)
+    return command
+
+
+async def test_due_holds_come_in_pages_longest_waiting_first_and_then_not_for_a_while(engine):
+    """Each hold is in one page; none comes again until `republish_s` have passed, then with the next attempt."""
+    holds = await due_holds(engine, 5)
+
+    pages = [await claim_due_holds(engine, page_holds=2) for _ in range(4)]
+    again = await claim_due_holds(engine, republish_s=0.0)
+
+    assert [[hold.id for hold in page] for page in pages] == [holds[:2], holds[2:4], holds[4:], []]
+    assert {hold.attempt for page in pages for hold in page} == {1}
+    assert [(hold.id, hold.attempt) for hold in again] == [(id_, 2) for id_ in holds]
+
+
+async def test_only_active_holds_whose_time_is_over_are_due(engine):
+    """Not those without an end, with a later one, or that ended otherwise."""
+    (due,) = await due_holds(engine, 1)
+    wallet, endless, later, released = (new_id() for _ in range(4))
+    await run(
+        engine,
+        create_wallet(wallet),
+        place_hold(wallet, endless),
+        place_hold(wallet, later, expiresAt=FAR),
+        place_hold(wallet, released, expiresAt=FAR),
+        release_hold(wallet, released),
+    )
+    await make_due(engine, released)
+
+    assert [hold.id for hold in await claim_due_holds(engine)] == [due]
+
+
+async def test_two_who_claim_at_once_never_get_the_same_hold(engine, other):
+    """Whoever comes second skips what is locked, and what was claimed a moment ago."""
+    holds = await due_holds(engine, 30)
+
+    async def claim_all(of: AsyncEngine) -> list[DueHold]:
+        claimed: list[DueHold] = []
+        while page := await claim_due_holds(of, page_holds=3):
+            claimed += page
+        return claimed
+
+    both = await asyncio.gather(*(claim_all(of) for of in (engine, other, engine, other)))
+    claimed = [hold.id for one in both for hold in one]
+
+    # A page that was locked by another while the last one was looked for is still among the others'.
+    assert sorted(claimed) == sorted(holds)
+
+
+async def test_a_hold_that_somebody_has_locked_is_skipped_and_comes_later(engine, environment):
+    """Nobody waits for it, and nobody is held up by it."""
+    locked, free = await due_holds(engine, 2)
+
+    async with foreign_transaction(environment) as connection:
+        await connection.execute("SELECT FROM holds WHERE id = $1::uuid FOR UPDATE", locked)
+        assert [hold.id for hold in await claim_due_holds(engine)] == [free]
+
+    assert [hold.id for hold in await claim_due_holds(engine)] == [locked]
+
+
+async def test_the_command_has_the_id_of_its_attempt_and_expires_the_hold_once(engine):
+    """UUIDv5 of the hold and the attempt; the second attempt finds the hold ended and changes nothing."""
+    (hold_id,) = await due_holds(engine, 1)
+    first, second = [await claim_due_holds(engine, republish_s=0.0) for _ in range(2)]
+
+    outcomes = await run(engine, *(expiry(hold) for hold in (*first, *second)))
+
+    assert [expiry(hold)["commandId"] for hold in (*first, *second)] == [
+        str(uuid5(UUID(hold_id), name)) for name in ("1", "2")
+    ]
+    assert codes(outcomes) == ["accepted", "HoldNotActive"]
+    assert [held for _, held, _ in (await states(engine)).values()] == ["0.0000"]
+
+
+async def test_ids_that_others_used_early_are_passed_over(engine):
+    """Whatever was sent under the ids of the next attempts, the hold is expired by the first one that is free."""
+    wallet, hold_id = new_id(), new_id()
+    await run(engine, create_wallet(wallet), place_hold(wallet, hold_id, expiresAt=FAR))
+    early = [expire_hold(wallet, hold_id, commandId=str(expiry_id(hold_id, n))) for n in range(1, 40)]
+    other_meaning = credit(wallet, commandId=str(expiry_id(hold_id, 40)))
+    assert set(codes(await run(engine, *early))) == {"HoldNotDue"}
+    assert codes(await run(engine, other_meaning)) == ["accepted"]
+    await make_due(engine, hold_id)
+
+    (hold,) = await claim_due_holds(engine)
+
+    assert hold.attempt == 41
+    assert codes(await run(engine, expiry(hold))) == ["accepted"]
+
+
+async def test_more_used_ids_than_are_looked_at_delay_the_expiry_and_cannot_stop_it(engine):
+    """Each time goes on where the last one ended."""
+    wallet, hold_id = new_id(), new_id()
+    await run(engine, create_wallet(wallet), place_hold(wallet, hold_id, expiresAt=FAR))
+    await run(engine, *(expire_hold(wallet, hold_id, commandId=str(expiry_id(hold_id, n))) for n in range(1, 151)))
+    await make_due(engine, hold_id)
+
+    attempts = [(await claim_due_holds(engine, republish_s=0.0))[0].attempt for _ in range(2)]
+
+    assert attempts == [112, 151]
+
+
+@pytest.mark.parametrize(
+    ("came_with", "headers"),
+    [
+        ({}, {"reply_to": b"wallet.replies"}),
+        (
+            {"reply_to": b"wallet.replies.shop", "correlation_id": b"\xff\x00", "kafka_correlationId": b"k"},
+            {"reply_to": b"wallet.replies.shop", "correlation_id": b"\xff\x00", "kafka_correlationId": b"k"},
+        ),
+        (
+            {"kafka_replyTopic": b"wallet.replies.shop", "kafka_correlationId": b"k"},
+            {"reply_to": b"wallet.replies.shop", "kafka_correlationId": b"k"},
+        ),
+        ({"reply_to": b"wallet.replies.other", "correlation_id": b"c"}, {"correlation_id": b"c"}),
+    ],
+    ids=["nothing", "everything", "spring", "no-longer-allowed"],
+)
+async def test_the_reply_goes_where_the_holds_own_went(engine, came_with, headers):
+    """Topic and correlation ids of `PlaceHold`, under each name; without a topic that is no longer allowed."""
+    wallet, hold_id = new_id(), new_id()
+    placed = received(place_hold(wallet, hold_id, expiresAt=FAR), list(came_with.items()))
+    await run(engine, create_wallet(wallet), placed)
+    await make_due(engine, hold_id)
+
+    (hold,) = await claim_due_holds(engine)
+    message = expire_command(hold, "commands", NARROWER)
+
+    assert dict(message.headers) == headers
+    assert (message.topic, message.key, message.is_reply) == ("commands", wallet.encode(), False)
+    assert COMMAND.validate_json(message.value).wallet_id == wallet
+
+
+async def test_the_lag_is_that_of_the_longest_overdue_hold(engine):
+    """0 without one; published is not expired."""
+    assert await read_lag_s(engine) == 0
+    wallet, later = new_id(), new_id()
+    later_s = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    await run(engine, create_wallet(wallet), place_hold(wallet, later, expiresAt=later_s))
+    assert await read_lag_s(engine) == 0
+    first, _ = await due_holds(engine, 2)
+
+    claimed = await claim_due_holds(engine)
+    before = await read_lag_s(engine)
+    await run(engine, expiry(claimed[0]))
+
+    assert claimed[0].id == first
+    assert claimed[0].overdue_s == pytest.approx(100, abs=5)
+    assert before == pytest.approx(100, abs=5)
+    assert await read_lag_s(engine) == pytest.approx(99, abs=5)
