@@ -23,8 +23,8 @@ def compare_document(part: Part, events: Sequence[Event], folded: Folded, lackin
     what, version, document = f"{WALLETS.alias} document", folded.version, part.document
     made_from = -1 if document is None else document.key[1]
     settled = min(part.settled, version)
-    if made_from < settled and (part.is_last or settled < version):
-        lacking.add(WALLETS, [event for event in events if event.revision == settled])
+    if made_from < part.settled:
+        lacking.add(WALLETS, [event for event in events if event.revision == part.settled])
     if part.is_last:
         yield from _compare_version(part, what, settled, folded)
     if document is None:

@@ -18,7 +18,9 @@ NO_VERSION = -1
 
 # The ids only tell documents apart that say the same of themselves: none is passed over where a page ends.
 _IDS = ("eventId", "holdId")
-ORDER: list[str | dict[str, Any]] = ["walletId", "version", *({id_: {"unmapped_type": "keyword"}} for id_ in _IDS)]
+# A document without one comes before all others of its version, not behind `_BEHIND_EVERY_ID`.
+_FIRST = {"unmapped_type": "keyword", "missing": "_first"}
+ORDER: list[str | dict[str, Any]] = ["walletId", "version", *({id_: _FIRST} for id_ in _IDS)]
 _BEHIND_EVERY_ID = "~"
 
 

@@ -10,6 +10,7 @@ import signal
 
 import typer
 
+from worker.audit.background import watch_stores
 from worker.scheduler.tick import Ticker
 from worker.settings import SCHEDULER_HTTP_PORT, Settings
 from worker.telemetry.health import Check, serve_health
@@ -36,12 +37,13 @@ async def run_scheduler(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     registry = new_registry()
     port = SCHEDULER_HTTP_PORT if settings.http_port is None else settings.http_port
-    ticker = Ticker(settings, SchedulerMetrics(registry))
+    metrics = SchedulerMetrics(registry)
+    ticker = Ticker(settings, metrics)
     async with (
         serve_health(port=port, registry=registry, ready=[Check("kafka", ticker.check)]),
         asyncio.TaskGroup() as group,
     ):
-        works = [group.create_task(work) for work in (ticker.run(),)]
+        works = [group.create_task(work) for work in (ticker.run(), watch_stores(settings, metrics))]
         await stop.wait()
         for work in works:
             work.cancel()

@@ -111,6 +111,27 @@ class SchedulerMetrics:
             ["lease"],
             registry=registry,
         )
+        self._verify(registry)
+
+    def _verify(self, registry: CollectorRegistry) -> None:
+        self.verify_rounds = Counter(
+            "wallex_verify_rounds",
+            "Comparisons of all stores; outcome is finished, store_away or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.verify_repaired = Counter(
+            "wallex_verify_repaired",
+            "Stretches of a stream, and documents of a wallet, made up.",
+            ["store"],
+            registry=registry,
+        )
+        self.verify_contradictions = Gauge(
+            "wallex_verify_contradictions", "Differences in the last round that wait for a person.", registry=registry
+        )
+        self.verify_round_seconds = Gauge(
+            "wallex_verify_round_seconds", "How long the last finished round took, with its rests.", registry=registry
+        )
 
 
 class ProjectorMetrics:
