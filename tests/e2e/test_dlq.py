@@ -14,8 +14,11 @@ from tests.support.command_line import Done, wallex
 from tests.support.commands import Command, Record, create_wallet, credit, new_id, publish
 from tests.support.invariants import check_rows, check_streams, read_books
 from tests.support.ledger import fail_one_command
+from tests.support.received import command_record
 from tests.support.replies import Topic, code, content, header
 from tests.support.world import World
+from worker.cli.dead_letters import read_letter
+from worker.cli.letter_table import print_letter
 
 KEPT_BYTES = 512 * 1024
 
@@ -145,7 +148,8 @@ async def test_a_command_that_fails_again_makes_another_letter_that_counts_on(wo
 async def test_every_kind_of_record_is_listed_and_shown_whole(world):
     """Null, binary and oversized ones, and what a terminal would act upon; records that are no letters are counted."""
     hostile = Record(b"\xff\x1b[2J", b'{"a": "\x9b2J\xc2\x9b"', (("n\x1b", None), ("b", b"\x00\xff")), 0)
-    records = [Record(None, None, (), 1), hostile, Record(b"k", b'{"z":1,"commandId":"no"}', (), 2)]
+    long_key = b"k" * 100
+    records = [Record(None, None, (), 1), hostile, Record(long_key, b'{"z":1,"commandId":"no"}', (), 2)]
     letters = await world.topic(world.dlq_topic)
     await (worker := world.start("a")).assigned()
     await world.send_as_is(records)
@@ -157,9 +161,10 @@ async def test_every_kind_of_record_is_listed_and_shown_whole(world):
     shown = await dlq(world, "show", by_key['{"hex": "ff1b5b324a"}']["letter"])
     whole = await dlq(world, "show", by_key['{"hex": "ff1b5b324a"}']["letter"], "--json")
     empty = await dlq(world, "show", by_key["null"]["letter"])
-    readable = await dlq(world, "show", by_key['"k"']["letter"])
+    readable = await dlq(world, "show", by_key[json.dumps(long_key.decode())]["letter"])
 
     assert len(table.stdout.splitlines()) == 4
+    assert f" {'k' * 35}… " in table.stdout
     assert "passed over 1 records" in table.stderr
     assert {one["code"] for one in found} == {"InvalidCommand"}
     assert all(one.isprintable() for done in (table, shown) for one in done.stdout.replace("\n", ""))
@@ -218,6 +223,26 @@ async def test_replaying_all_leaves_alone_what_has_run(world):
     assert await balance(world, a) == "106.0000"
     assert [len(replies.to(id_)) for id_ in sent] == [2, 2]
     assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b'{"z": 1, "a": [true]}', '{\n  "z": 1,\n  "a": [\n    true\n  ]\n}'),
+        (b'{"amount": 1.50}', '{"amount": 1.50}'),
+        (b'{"amount":123456789012345678901}', '{"amount":123456789012345678901}'),
+        (b'{"a":1,"a":2}', '{"a":1,"a":2}'),
+        (b"[" * 500 + b"]" * 500, "[" * 500 + "]" * 500),
+        (b"\x1b[2J\n\xff", "\\x1b[2J\n\\xff"),
+    ],
+)
+def test_a_value_is_shown_as_it_was_sent(value, shown, capsys):
+    """With indents only where nothing of it would be lost."""
+    headers = (("dlq_error_code", b"InvalidCommand"), ("dlq_topic", b"wallet.commands"))
+
+    print_letter(read_letter(command_record(value, headers)))
+
+    assert capsys.readouterr().out.endswith(f"value, {len(value)} bytes:\n{shown}\n")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Whatever a sender wrote is escaped where a terminal would act upon it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -15,6 +16,9 @@ from worker.cli.output import printable, show_time
 from worker.contracts.times import format_time
 
 _LINE = "{:<10}  {:<24}  {:<22}  {:>7}  {:<9}  {:<36}  {:<36}  {:<28}  {}"
+KEY_SHOWN_MAX = 36
+"""Characters of a key in a list: a wallet's id. Any other may be as long as its sender liked."""
+
 HEADING = _LINE.format(
     "letter", "time (UTC)", "code", "attempt", "truncated", "command", "key", "came from", "why"
 )  # fmt: skip
@@ -29,7 +33,7 @@ def letter_line(letter: Letter) -> str:
         letter.attempt,
         "yes" if letter.is_truncated else "",
         letter.command_id or "",
-        _show(letter.key),
+        _shorten(_show(letter.key)),
         printable(f"{letter.topic} {letter.partition}:{letter.offset}"),
         printable(letter.message),
     )
@@ -70,10 +74,23 @@ def whole_letter_as_json(letter: Letter) -> dict[str, Any]:
 
 
 def _pretty(value: bytes) -> str:
+    """JSON with indents where that shows all that was sent; else, as with a key that comes twice, as it came."""
     try:
-        return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
-    except orjson.JSONDecodeError:
-        return value.decode(errors="backslashreplace")
+        content = orjson.loads(value)
+        if _without_spaces(orjson.dumps(content)) == _without_spaces(value):
+            return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # Not JSON, or too deep to be written again.
+        pass
+    return value.decode(errors="backslashreplace")
+
+
+def _without_spaces(text: bytes) -> bytes:
+    return re.sub(rb"\s", b"", text)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= KEY_SHOWN_MAX else f"{text[: KEY_SHOWN_MAX - 1]}…"
 
 
 def _show(value: bytes | None) -> str:
