@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, KafkaError, RequestTimedOutError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker.contracts.envelope import REPLY_TO_FAILED
 from worker.errors import Unavailable
 from worker.outbox.partitioner import Partitioner
 
 SEND_TIMEOUT_S = 15.0
-LINGER_MS = 2
 BATCH_BYTES_MAX = 256 * 1024
 REQUEST_BYTES_MAX = 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_S = 5.0
 TOPICS_REFRESH_S = 5.0
 
-_NULL = object()
+_Placed = tuple[BatchBuilder, list[int]]
+_partition = Partitioner()
 
 log = structlog.get_logger(__name__)
 
@@ -139,9 +141,6 @@ async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
         **connection,
         acks="all",
-        partitioner=Partitioner(),
-        value_serializer=_write_value,
-        linger_ms=LINGER_MS,
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=REQUEST_BYTES_MAX,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -156,31 +155,64 @@ async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
 
 
 async def _send(producer: AIOKafkaProducer, messages: Sequence[Message]) -> list[object]:
-    """Send all, then wait for all: each one's record metadata or exception."""
-    waiting: list[asyncio.Future[object]] = []
+    """Send all, then wait for all: each one's record metadata or exception.
+
+    A partition's messages go as one batch, or as few as their size allows: to hand them over one by one would cost
+    aiokafka more than the rest of a reply.
+    """
+    results: list[object] = [None] * len(messages)
+    waiting: list[tuple[list[int], asyncio.Future[object]]] = []
     try:
-        for message in messages:
-            waiting.append(await _enqueue(producer, message))
-        return list(await asyncio.gather(*waiting, return_exceptions=True))
+        for (topic, partition), batches in (await _batches(producer, messages, results)).items():
+            for batch, places in batches:
+                waiting.append((places, await producer.send_batch(batch, topic, partition=partition)))
+        sent = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
     finally:
         # Those that nobody waits for any more, after an error: else asyncio complains of what becomes of them.
-        for sent in waiting:
-            sent.cancel()
+        for _, future in waiting:
+            future.cancel()
+    for (places, _), result in zip(waiting, sent, strict=True):
+        for place in places:
+            results[place] = result
+    return results
 
 
-async def _enqueue(producer: AIOKafkaProducer, message: Message) -> asyncio.Future[object]:
-    value = _NULL if message.value is None else message.value
+async def _batches(
+    producer: AIOKafkaProducer, messages: Sequence[Message], results: list[object]
+) -> dict[tuple[str, int], list[_Placed]]:
+    """The batches of each partition, with the places of their messages; what has no partition has its error instead."""
+    batches: dict[tuple[str, int], list[_Placed]] = defaultdict(list)
+    partitions: dict[str, list[int] | BrokerResponseError] = {}
+    for place, message in enumerate(messages):
+        topic = message.topic
+        if topic not in partitions:
+            partitions[topic] = await _partitions(producer, topic)
+        found = partitions[topic]
+        if isinstance(found, BrokerResponseError):
+            results[place] = found
+            continue
+        own = batches[topic, _partition(message.key, found, found)]
+        if not own or not _append(own[-1], message, place):
+            own.append((producer.create_batch(), []))
+            _append(own[-1], message, place)
+    return batches
+
+
+async def _partitions(producer: AIOKafkaProducer, topic: str) -> list[int] | BrokerResponseError:
     try:
-        sent = await producer.send(message.topic, value, message.key, headers=list(message.headers))
+        return sorted(await producer.partitions_for(topic))
     except BrokerResponseError as error:
-        sent = asyncio.get_running_loop().create_future()
-        sent.set_exception(error)
-    return cast("asyncio.Future[object]", sent)
+        return error
 
 
-def _write_value(value: object) -> bytes | None:
-    # aiokafka refuses a record without key and value, though Kafka has them and a dead letter may be one.
-    return None if value is _NULL else cast(bytes, value)
+def _append(placed: _Placed, message: Message, place: int) -> bool:
+    """Append to a batch, unless it is full."""
+    batch, places = placed
+    headers = list(message.headers)
+    if batch.append(timestamp=None, key=message.key, value=message.value, headers=headers) is None:
+        return False
+    places.append(place)
+    return True
 
 
 def _raise_first(results: Sequence[object]) -> None:

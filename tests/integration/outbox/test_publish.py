@@ -34,11 +34,11 @@ class Kafka:
     def message(self, topic: str, value: bytes | None = b"{}", key: bytes | None = b"key", **fields) -> Message:
         return Message(topic, key, value, fields.pop("headers", [("status", b"accepted")]), **fields)
 
-    async def create(self, name: str, **configs: str) -> str:
-        """Create a topic of one partition under this test's prefix; return its name."""
+    async def create(self, name: str, partitions: int = 1, **configs: str) -> str:
+        """Create a topic under this test's prefix; return its name."""
         topic = f"{self.prefix}.{name}"
         configs = {name.replace("_", "."): value for name, value in configs.items()}
-        await self.admin.create_topics([NewTopic(topic, 1, 1, topic_configs=configs)])
+        await self.admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)])
         while topic not in await self.admin.list_topics():  # noqa: ASYNC110 - Kafka sends no event to wait for
             await asyncio.sleep(0.01)
         return topic
@@ -48,8 +48,7 @@ class Kafka:
         consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.servers, auto_offset_reset="earliest")
         await consumer.start()
         try:
-            (partition,) = consumer.assignment()
-            end = (await consumer.end_offsets([partition]))[partition]
+            end = sum((await consumer.end_offsets(list(consumer.assignment()))).values())
             records: list[ConsumerRecord] = []
             while len(records) < end:
                 records += [r for batch in (await consumer.getmany(timeout_ms=1000)).values() for r in batch]
@@ -116,6 +115,24 @@ async def test_messages_arrive_with_key_value_and_headers(kafka):
     assert [record.value for record in records] == [b"%d" % number for number in range(500)]
     assert {record.key for record in records} == {b"key"}
     assert records[0].headers == tuple(headers)
+
+
+async def test_many_messages_fill_several_batches_and_stay_in_order(kafka):
+    """More than one batch holds goes out in several, each key in its partition and in its order."""
+    topic = await kafka.create("many", partitions=3)
+    keys = [f"wallet-{number % 7}".encode() for number in range(1500)]
+    messages = [kafka.message(topic, b"%06d" % place + bytes(900), key) for place, key in enumerate(keys)]
+
+    await kafka.publisher.publish(messages)
+
+    records = await kafka.records(topic)
+    assert len(records) == len(messages)
+    assert len({record.partition for record in records}) == 3
+    for key in set(keys):
+        sent = [message.value for message in messages if message.key == key]
+        found = [record for record in records if record.key == key]
+        assert [record.value for record in found] == sent
+        assert len({record.partition for record in found}) == 1
 
 
 async def test_nothing_to_publish_is_nothing(kafka):
