@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from worker.codecs import set_codecs
 from worker.settings import Settings
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only
@@ -165,7 +166,12 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
 
 
 def _watched(engine: AsyncEngine, settings: Settings) -> AsyncEngine:
-    """With `DB_LOGGING`, log every statement of this engine, raw ones as well, without its parameters."""
+    """Give each connection our codecs; with `DB_LOGGING`, log every statement, raw ones as well, without parameters."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.run_async(set_codecs)
+
     if settings.db_logging:
 
         @event.listens_for(engine.sync_engine, "connect")

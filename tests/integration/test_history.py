@@ -43,7 +43,9 @@ SELECT $1::uuid, version, gen_random_uuid(), 'WalletCredited', gen_random_uuid()
        $3::timestamptz + version * interval '1 second'
 FROM generate_series(1, $2::bigint) AS version
 """
-MOVE_WALLET = "UPDATE wallets SET version = $2::bigint, balance = 100 + $2::bigint, updated_at = now() WHERE id = $1::uuid"
+MOVE_WALLET = (
+    "UPDATE wallets SET version = $2::bigint, balance = 100 + $2::bigint, updated_at = now() WHERE id = $1::uuid"
+)
 
 
 async def now_is(engine, wallet_id: str) -> tuple:
