@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from worker.errors import Unavailable
+from worker.projection.index import index_name, read_numbers
 from worker.projection.progress import caught_up
 from worker.projection.projector import Projector
 from worker.telemetry.metrics import ProjectorMetrics, new_registry
@@ -63,3 +64,24 @@ async def lags(projector):
 async def has_no_lag(projector):
     """Whether nothing is missing."""
     return projector._lag.seconds() == 0
+
+
+async def delete_indices(elasticsearch, projection):
+    """Delete the projection's indices, whatever their aliases."""
+    names = [index_name(projection, number) for number in await read_numbers(elasticsearch, projection)]
+    if names:
+        await elasticsearch.indices.delete(index=names)
+
+
+async def indices_of(elasticsearch, projections):
+    """All indices of the projections by name, with their aliases."""
+    return {
+        index_name(projection, number): [*aliases]
+        for projection in projections
+        for number, aliases in (await read_numbers(elasticsearch, projection)).items()
+    }
+
+
+def only(projections, number):
+    """What `indices_of` is where each projection has one index, with that number."""
+    return {index_name(one, number): [one.alias] for one in projections}

@@ -45,7 +45,7 @@ def rebuild_all() -> None:
     except WallexError as error:
         fail(f"not rebuilt: {error}", 1)
     except asyncio.CancelledError:
-        fail("not rebuilt: stopped; the old indices serve as before", 1)
+        fail("stopped: what it had built is taken away", 1)
     _print(rebuilt)
 
 

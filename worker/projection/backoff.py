@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -51,3 +51,12 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Resu
     finally:
         working.cancel()
         stopping.cancel()
+
+
+async def to_the_end(work: Awaitable[Result]) -> Result:
+    """The result of `work`, which is not cut short: whoever is cancelled meanwhile is so once it is done."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    finally:
+        await asyncio.wait({working})

@@ -18,6 +18,7 @@ import structlog
 from elasticsearch import AsyncElasticsearch
 
 from worker.errors import Fatal, Unavailable
+from worker.projection.backoff import to_the_end
 from worker.projection.bulk import write_checkpoints
 from worker.projection.comparison import Comparison, compare, frozen
 from worker.projection.document import Event, RecordedEvent, apply
@@ -119,7 +120,12 @@ async def rebuild(
     """
     # Found rather than opened where it is there: opening writes, and a rebuild that was killed may have left a block.
     old = [await find_index(client, projection) or await open_index(client, projection) for projection in projections]
-    number = await begin_generation(client, projections)
+    beginning = asyncio.ensure_future(begin_generation(client, projections))
+    try:
+        number = await to_the_end(beginning)
+    except asyncio.CancelledError:
+        await _clean_up(client, old, beginning.result())
+        raise
     try:
         await allow_writes(client, old)
         async with EventLog.connect(kurrentdb_uri) as events:
@@ -170,10 +176,10 @@ class _Rebuild:
             await serve_as_usual(self._client, new)
             await self._reach_end(following)
             # From here on the projector waits, so that the new indices come to hold all that the old ones do.
-            await block_writes(self._client, self._old)
+            await to_the_end(block_writes(self._client, self._old))
             await self._reach_end(following)
         documents = await self._complete(new)
-        await switch_aliases(self._client, self._old, new)
+        await to_the_end(switch_aliases(self._client, self._old, new))
         replaced = tuple(
             Replaced(before.projection.alias, before.name, after.name, count, comparison)
             for before, after, count, comparison in zip(self._old, new, documents, comparisons, strict=True)

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.projecting import a_projector
+from tests.support.projecting import a_projector, delete_indices
 from tests.support.projection import StandIn, under_other_aliases
 from worker.projection.elastic import connect_elasticsearch
+from worker.projection.index import PROJECTIONS
 
 
 @pytest.fixture
@@ -53,3 +54,13 @@ def projecting(elasticsearch, kurrentdb, projections):
         await running
 
     return run
+
+
+@pytest.fixture
+async def contracts_aliases(elasticsearch):
+    """The projections under the contract's own aliases, behind which nothing is, before and afterwards."""
+    for projection in PROJECTIONS:
+        await delete_indices(elasticsearch, projection)
+    yield PROJECTIONS
+    for projection in PROJECTIONS:
+        await delete_indices(elasticsearch, projection)

@@ -94,10 +94,10 @@ async def test_without_any_event_everything_is_caught_up(elasticsearch, kurrentd
     assert await read_checkpoint(elasticsearch, projections) is None
 
 
-async def test_the_process_says_that_it_is_ready_and_stops_on_sigterm(elasticsearch, kurrentdb, stack, tmp_path):
+async def test_the_process_says_that_it_is_ready_and_stops_on_sigterm(
+    elasticsearch, kurrentdb, stack, tmp_path, contracts_aliases
+):
     """`wallex projector` under the contract's own aliases: ready once it follows, exit code 0 on SIGTERM."""
-    for name in ("wallets", "wallet-ledger", "wallet-holds"):
-        await delete_behind(elasticsearch, name)
     events = wallet_events(["100"])
     kurrentdb.append(events)
     environment = {**stack.environment(), "KURRENTDB_URI": kurrentdb.uri, "HTTP_PORT": "0", "LOG_LEVEL": "INFO"}
@@ -118,15 +118,6 @@ async def test_the_process_says_that_it_is_ready_and_stops_on_sigterm(elasticsea
         if process.returncode is None:
             process.kill()
             await process.wait()
-        for name in ("wallets", "wallet-ledger", "wallet-holds"):
-            await delete_behind(elasticsearch, name)
-
-
-async def delete_behind(elasticsearch, alias):
-    """Delete the indices behind `alias`, so that whoever comes next makes them anew."""
-    found = await elasticsearch.indices.get(index=alias, ignore_unavailable=True, allow_no_indices=True)
-    if found.body:
-        await elasticsearch.indices.delete(index=[*found.body])
 
 
 def health_url(folder):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.commands import capture_hold, create_wallet, new_id, place_hold
 from tests.support.memory_ledger import MemoryLedger
-from tests.support.projecting import PATIENCE_S, all_written, documents, everything
+from tests.support.projecting import PATIENCE_S, all_written, documents, everything, indices_of, only
 from tests.support.projection import decided, wallet_events
 from worker.errors import Fatal
 from worker.projection.comparison import Comparison
@@ -22,18 +22,6 @@ from worker.projection.rebuild import Incomplete, rebuild
 
 def unseen(_stage, _done, _of):
     """Nobody watches."""
-
-
-async def indices_of(elasticsearch, projections):
-    """All indices of the projections, with their aliases."""
-    prefix = projections[0].alias.removesuffix("-wallets")
-    found = await elasticsearch.indices.get_alias(index=f"{prefix}-*")
-    return {name: [*one["aliases"]] for name, one in found.body.items()}
-
-
-def only(projections, number):
-    """What `indices_of` is where each projection has one index, with that number."""
-    return {f"{one.alias}-{number:06}": [one.alias] for one in projections}
 
 
 def a_history(kurrentdb):
