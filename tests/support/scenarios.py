@@ -28,7 +28,7 @@ from tests.support.commands import (
     update_metadata,
 )
 
-FOREVER = "2999-12-31T23:59:59Z"
+FOREVER, LONG_AGO = "2999-12-31T23:59:59Z", "2019-12-31T23:59:59Z"
 WHALE = str(10**14)
 NOT_FOR_REPLIES = ("reply_to", b"wallet.elsewhere")
 SPOILT = new_id()
@@ -86,7 +86,7 @@ def money_comes_in_and_goes_out(_soon: str) -> Scenario:
             refused(debit(a, "0.0002"), "InsufficientFunds"),
             refused(credit(a, currency="EUR"), "CurrencyMismatch"),
             refused(debit(a, "0.0001", expectedVersion=1), "EventConcurrency"),
-            refused(credit(a, notAfter="2019-12-31T23:59:59Z"), "CommandExpired"),
+            refused(credit(a, notAfter=LONG_AGO), "CommandExpired"),
             does(create_wallet(whale, WHALE), "WalletCreated"),
             *(does(credit(whale, WHALE), "WalletCredited") for _ in range(8)),
             refused(credit(whale, "0.0001"), "BalanceLimitExceeded"),
@@ -128,6 +128,24 @@ def what_cannot_run_leaves_nothing_behind(_soon: str) -> Scenario:
     )
 
 
+def what_comes_before_a_decision_has_its_order_too(_soon: str) -> Scenario:
+    a, late = new_id(), {"notAfter": LONG_AGO}
+    credited = credit(a, "1")
+    return Scenario(
+        [
+            does(create_wallet(a, "10"), "WalletCreated"),
+            does(credited, "WalletCredited"),
+            refused(credited | {"unknown": "field"}, "ReplyTopicNotAllowed", NOT_FOR_REPLIES),
+            refused(credited | {"unknown": "field", "amount": 1.5}, "InvalidCommand"),
+            refused(credited | {"amount": 1.5}, "InvalidAmount"),
+            refused(credited | {"amount": "2"} | late, "IdempotencyConflict"),
+            does(credited | late, "WalletCredited"),
+            refused(transfer(a, a, **late), "CommandExpired"),
+        ],
+        {a: ("ACTIVE", "11", "0")},
+    )
+
+
 def holds_reserve_and_pay(_soon: str) -> Scenario:
     buyer, shop, first, second, third = (new_id() for _ in range(5))
     return Scenario(
@@ -157,7 +175,7 @@ def the_time_of_a_hold_is_over(soon: str) -> Scenario:
     return Scenario(
         [
             does(create_wallet(a, "10"), "WalletCreated"),
-            refused(place_hold(a, new_id(), expiresAt="2019-12-31T23:59:59Z"), "HoldExpired"),
+            refused(place_hold(a, new_id(), expiresAt=LONG_AGO), "HoldExpired"),
             does(place_hold(a, expired, "3", expiresAt=soon), "HoldPlaced"),
             does(place_hold(a, released, "4", expiresAt=soon), "HoldPlaced"),
             refused(capture_hold(a, expired), "HoldExpired", later=True),
@@ -231,6 +249,7 @@ SCENARIOS: dict[str, Callable[[str], Scenario]] = {
         money_comes_in_and_goes_out,
         money_moves_between_wallets,
         what_cannot_run_leaves_nothing_behind,
+        what_comes_before_a_decision_has_its_order_too,
         holds_reserve_and_pay,
         the_time_of_a_hold_is_over,
         a_wallet_is_suspended_and_closed,

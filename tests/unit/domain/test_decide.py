@@ -10,6 +10,7 @@ import pytest
 from tests.unit.domain.reasons import REASONS, Reason
 from tests.unit.domain.scenes import COMMAND_TYPES, HOLD, NOW, SOURCE, TARGET, TEN, scene
 from worker.contracts.money import ZERO
+from worker.contracts.replies import ErrorCode
 from worker.contracts.status import HoldType
 from worker.domain.decide import hold_ids, wallet_ids
 from worker.domain.facts import (
@@ -35,6 +36,21 @@ EACH_PAIR = [
     for type_ in REASONS
     for first, second in combinations(REASONS[type_], 2)
 ]
+# The contract's "Order of refusal", from where a command is decided on; what stands together is one step.
+ORDER = (
+    ("CommandExpired",),
+    ("SameWallet",),
+    ("WalletNotFound", "WalletAlreadyExists"),
+    ("EventConcurrency",),
+    ("WalletNotActive",),
+    ("CurrencyMismatch",),
+    ("HoldNotFound", "HoldAlreadyExists"),
+    ("HoldNotActive", "HoldExpired", "HoldNotDue"),
+    ("CaptureExceedsHold",),
+    ("InsufficientFunds", "WalletNotEmpty"),
+    ("BalanceLimitExceeded", "MetadataTooLarge"),
+)
+BEFORE_A_DECISION = {"ReplyTopicNotAllowed", "InvalidCommand", "InvalidAmount", "IdempotencyConflict", "InternalError"}
 VERSIONED = [type_ for type_ in COMMAND_TYPES if type_ != "CreateWallet"]
 FACTS = {
     "CreateWallet": (WalletCreated(SOURCE, "customer-17", "USD", ZERO, "{}"),),
@@ -86,6 +102,18 @@ def test_of_two_reasons_the_first_in_the_order_of_refusal_is_told(command_type, 
 
     assert isinstance(decision, Rejected)
     assert (decision.code, decision.details.get("walletId")) == (first.code, first.details.get("walletId"))
+
+
+def test_the_table_of_reasons_is_in_the_contracts_order_and_leaves_no_code_out():
+    """So that the pairs above are those of the contract: each code has its place, each command its reasons."""
+    places = {code: place for place, codes in enumerate(ORDER) for code in codes}
+
+    assert places.keys() | BEFORE_A_DECISION == set(ErrorCode)
+    assert {reason.code for reasons in REASONS.values() for reason in reasons} == places.keys()
+    assert REASONS.keys() == set(COMMAND_TYPES)
+    for reasons in REASONS.values():
+        told = [places[reason.code] for reason in reasons]
+        assert told == sorted(told)
 
 
 @pytest.mark.parametrize("command_type", COMMAND_TYPES)

@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.scenes import COMMAND_ID, HOLD, JUST_BEFORE, NOW, SOURCE, TARGET, TEN, Scene, hold, wallet
+from tests.unit.domain.scenes import (
+    COMMAND_ID,
+    HOLD,
+    JUST_BEFORE,
+    NOW,
+    SOURCE,
+    TARGET,
+    TEN,
+    Scene,
+    hold,
+    scene,
+    wallet,
+)
+from tests.unit.domain.test_decide import EACH_PAIR
 from worker.contracts.commands import Atomic
 from worker.contracts.status import HoldStatus, HoldType
 from worker.domain.decide import hold_ids, wallet_ids
@@ -164,6 +177,27 @@ def test_a_part_is_refused_as_the_command_would_be(part, code):
     group = decide(asked_for(debit(), part, debit()))
 
     assert told(group) == ["accepted", code, "notRun"]
+
+
+@pytest.mark.parametrize(
+    ("command_type", "first", "second"), [pair for pair in EACH_PAIR if pair.values[1].code != "CommandExpired"]
+)
+def test_of_two_reasons_a_part_is_told_the_first_in_the_order_of_refusal(command_type, first, second):
+    """The order within a group is that of commands by themselves."""
+    asked = scene(command_type)
+    for reason in (second, first):
+        reason.apply(asked)
+    asked.wallets[NEW] = wallet(NEW)
+    part = {name: value for name, value in asked.fields.items() if name != "commandId"}
+    credit = {"type": "CreditWallet", "walletId": NEW, "amount": "1"}
+    fields = {"commandId": COMMAND_ID, "type": "Atomic", "commands": [credit, part]}
+
+    group = decide(Scene(fields, asked.wallets, asked.holds))
+
+    assert told(group) == ["accepted", first.code]
+    assert group.rejected is not None
+    details = group.rejected.details
+    assert (details.get("walletId"), details["index"]) == (first.details.get("walletId"), 1)
 
 
 def test_a_part_in_which_nothing_happens_is_accepted():
