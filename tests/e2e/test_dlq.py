@@ -16,6 +16,7 @@ from tests.support.invariants import check_rows, check_streams, read_books
 from tests.support.ledger import fail_one_command
 from tests.support.received import command_record
 from tests.support.replies import Topic, code, content, header
+from tests.support.workers import Worker
 from tests.support.world import World
 from worker.cli.dead_letters import read_letter
 from worker.cli.letter_table import print_letter
@@ -55,6 +56,15 @@ async def until_answered(replies: Topic, id_: bytes, times: int) -> list[Consume
     return replies.to(id_)
 
 
+async def at_work(world: World, wallet_id: str) -> tuple[Worker, Topic, Topic]:
+    """A worker, and a wallet with 100 in it; the replies and the dead letters."""
+    replies, letters = await world.topic(world.reply_topic), await world.topic(world.dlq_topic)
+    worker = world.start("a")
+    await worker.assigned()
+    await replies.until_answered(await world.send([create_wallet(wallet_id, "100")]))
+    return worker, replies, letters
+
+
 async def a_failure(world: World, command: Command, replies: Topic) -> bytes:
     """Send a `command` that fails for an unexpected reason; return its correlation id."""
     (id_,) = await world.send([command])
@@ -66,9 +76,7 @@ async def a_failure(world: World, command: Command, replies: Topic) -> bytes:
 async def test_a_failed_command_runs_again_once_it_is_replayed(world):
     """Under the same id, with the same bytes and headers; its sender is answered as if it had been sent just now."""
     command = credit(a := new_id(), "5")
-    replies, letters = await world.topic(world.reply_topic), await world.topic(world.dlq_topic)
-    await (worker := world.start("a")).assigned()
-    await replies.until_answered(await world.send([create_wallet(a, "100")]))
+    worker, replies, letters = await at_work(world, a)
     async with fail_one_command(world.environment, command["commandId"]):
         id_ = await a_failure(world, command, replies)
         (letter,) = await letters.until_count(1)
@@ -97,9 +105,7 @@ async def test_a_failed_command_runs_again_once_it_is_replayed(world):
 async def test_a_letter_that_is_replayed_twice_runs_once(world):
     """Twice before the worker comes to it: the second record is a repeat, and is answered so."""
     command = credit(a := new_id(), "5")
-    replies = await world.topic(world.reply_topic)
-    await (worker := world.start("a")).assigned()
-    await replies.until_answered(await world.send([create_wallet(a, "100")]))
+    worker, replies, _ = await at_work(world, a)
     async with fail_one_command(world.environment, command["commandId"]):
         id_ = await a_failure(world, command, replies)
     assert await worker.stop() == 0
@@ -119,9 +125,7 @@ async def test_a_letter_that_is_replayed_twice_runs_once(world):
 async def test_a_command_that_fails_again_makes_another_letter_that_counts_on(world):
     """Only the last letter of a command runs it again, however many there are."""
     command = credit(a := new_id(), "5")
-    replies, letters = await world.topic(world.reply_topic), await world.topic(world.dlq_topic)
-    await (worker := world.start("a")).assigned()
-    await replies.until_answered(await world.send([create_wallet(a, "100")]))
+    worker, replies, letters = await at_work(world, a)
 
     async with fail_one_command(world.environment, command["commandId"]):
         id_ = await a_failure(world, command, replies)
@@ -206,9 +210,7 @@ async def test_what_cannot_run_again_is_told_and_the_rest_is_replayed(make_world
 async def test_replaying_all_leaves_alone_what_has_run(world):
     """Old letters stay in the topic: a later `--all` is for the new ones."""
     commands = [credit(a := new_id(), "5"), credit(a, "1")]
-    replies, letters = await world.topic(world.reply_topic), await world.topic(world.dlq_topic)
-    await (worker := world.start("a")).assigned()
-    await replies.until_answered(await world.send([create_wallet(a, "100")]))
+    worker, replies, letters = await at_work(world, a)
 
     sent, done = [], []
     for count, command in enumerate(commands, start=1):
