@@ -9,16 +9,23 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
 import pytest
+from aiokafka import ConsumerRecord
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.commands import create_wallet, credit, expire_hold, new_id, place_hold, release_hold
 from tests.support.ledger import codes, foreign_transaction, run, states
-from tests.support.received import received
+from tests.support.received import command_record, received
+from tests.support.workers import eventually
 from worker.contracts.commands import COMMAND
 from worker.contracts.envelope import ReplyTopics
 from worker.database import raw_connection
+from worker.kafka import connection_arguments
+from worker.outbox.publish import Publisher
+from worker.scheduler import expire_holds
 from worker.scheduler.due_holds import DueHold, claim_due_holds, expiry_id, read_lag_s
-from worker.scheduler.expire_holds import expire_command
+from worker.scheduler.expire_holds import HoldExpiry, expire_command
+from worker.settings import Settings
+from worker.telemetry.metrics import WorkerMetrics, new_registry
 
 NARROWER = ReplyTopics("wallet.replies", re.compile(r"wallet\.replies\.shop"))
 """Fewer reply topics are allowed than when the holds were placed."""
@@ -197,3 +204,35 @@ async def test_the_lag_is_that_of_the_longest_overdue_hold(engine):
     assert claimed[0].overdue_s == pytest.approx(100, abs=5)
     assert before == pytest.approx(100, abs=5)
     assert await read_lag_s(engine) == pytest.approx(99, abs=5)
+
+
+def ticks(count: int) -> list[ConsumerRecord]:
+    return [command_record(b'{"type":"ExpireDueHolds"}') for _ in range(count)]
+
+
+async def test_a_backlog_of_ticks_is_one_sweep_and_a_failed_one_does_not_end_the_next(engine, stack, monkeypatch):
+    """A tick wakes the sweep, however many there are; whatever a sweep fails of, the next tick makes another."""
+    settings = Settings.load(stack.environment())
+    publisher = Publisher(connection_arguments(settings), settings.reply_topic)
+    expiry = HoldExpiry(engine, publisher, WorkerMetrics(new_registry()), "commands", NARROWER)
+    claims = []
+
+    async def claim(*_arguments: object) -> list[DueHold]:
+        claims.append("claimed")
+        if len(claims) == 1:
+            raise RuntimeError("as a bug would")
+        return []
+
+    monkeypatch.setattr(expire_holds, "claim_due_holds", claim)
+    running = asyncio.create_task(expiry.run())
+    try:
+        expiry.hear(ticks(1))
+        await eventually(lambda: len(claims) == 1, "the failed sweep")
+        expiry.hear(ticks(1_000))
+        await eventually(lambda: len(claims) == 2, "the sweep after it")
+        # Whoever closes waits for the sweep that runs; of the backlog nothing is left by then.
+        await expiry.close()
+        assert len(claims) == 2
+    finally:
+        running.cancel()
+        await asyncio.wait({running})

@@ -81,6 +81,8 @@ async def claim_due_holds(
     """
     async with _available(), raw_transaction(engine) as connection:
         rows = await connection.fetch(LOCK_DUE_HOLDS, republish_s, page_holds)
+        if not rows:
+            return []
         locked = [DueHold(*row) for row in rows]
         attempts = await _unused_attempts(connection, locked)
         await connection.execute(NOTE_ATTEMPTS, list(attempts), list(attempts.values()))

@@ -45,9 +45,9 @@ class HoldExpiry:
     command_topic: str
     reply_topics: ReplyTopics
     republish_s: float = REPUBLISH_S
-    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
-    _working: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _closed: bool = False
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _working: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def hear(self, records: Iterable[ConsumerRecord]) -> None:
         """Take the records of a poll of the schedule topic, whatever they hold, and have a sweep made. Never waits."""
