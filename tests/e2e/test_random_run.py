@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -78,8 +78,10 @@ async def run_and_check(world: World, story: Story) -> Books:
         partition: max(record.offset for record in commands if record.partition == partition) + 1
         for partition in {record.partition for record in commands}
     }
-    model = explain(first_runs([(record, planned[header(record, "correlation_id")]) for record in commands], replies))
-    assert {id_: (row["version"], row["balance"]) for id_, row in books.wallets.items()} == balances(model)
+    ran = first_runs([(record, planned[header(record, "correlation_id")]) for record in commands], replies)
+    model = explain(ran, {id_: Counter(map(str, rows[0]["event_wallet_ids"])) for id_, rows in books.commands.items()})
+    assert stored_wallets(books) == model_wallets(model)
+    assert stored_holds(books) == {id_: (hold.status, hold.captured) for id_, hold in model.holds.items()}
     return books
 
 
@@ -147,6 +149,18 @@ def meaning(record) -> Command:
     return {name: value for name, value in json.loads(record.value).items() if name not in MEANINGLESS}
 
 
-def balances(model: Model):
+def stored_wallets(books: Books):
+    """The rows of the wallets."""
+    return {
+        id_: (row["version"], row["status"], row["balance"], row["held_balance"]) for id_, row in books.wallets.items()
+    }
+
+
+def model_wallets(model: Model):
     """The model's wallets, as Postgres shows them."""
-    return {id_: (wallet.version, wallet.balance) for id_, wallet in model.wallets.items()}
+    return {id_: (one.version, one.status, one.balance, one.held) for id_, one in model.wallets.items()}
+
+
+def stored_holds(books: Books):
+    """What became of each hold."""
+    return {str(row["id"]): (row["status"], row["captured_amount"]) for rows in books.holds.values() for row in rows}

@@ -1,7 +1,7 @@
 """A random story of commands, such as many upstream services would send it: most sensible, many refused, some broken.
 
-The same seed gives the same story. What a record that is not run must be answered with is planned with it; what becomes
-of the others is for the model to say.
+The same seed gives the same story, but for ids and times. What a record that is not run must be answered with is
+planned with it; what becomes of the others is for the model to say.
 """
 
 from __future__ import annotations
@@ -9,9 +9,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.support.commands import Record, create_wallet, credit, debit, new_id, record_of, transfer
+from tests.support.commands import (
+    Record,
+    atomic,
+    capture_hold,
+    close_wallet,
+    create_wallet,
+    credit,
+    debit,
+    expire_hold,
+    new_id,
+    place_hold,
+    reactivate_wallet,
+    record_of,
+    release_hold,
+    suspend_wallet,
+    transfer,
+    update_metadata,
+)
 from tests.support.model import Command
 
 DUPLICATES = 0.05
@@ -19,7 +37,10 @@ REUSED_IDS = 0.01
 UNREADABLE = 0.02
 REFUSED_AT_ONCE = 0.02
 OTHER_KINDS = 0.16
+HOLDS_AND_GROUPS = 0.25
 
+HOLDS_END_S = (5.0, 40.0)
+"""How long after the story was made up: starting workers takes some of it."""
 WHALE_BALANCE = str(10**14)
 
 
@@ -36,8 +57,10 @@ class Story:
 
     def __init__(self, seed: int, wallets: int, commands: int) -> None:
         self._random = random.Random(seed)
+        self._began = datetime.now(UTC)
         self.wallets = [new_id() for _ in range(wallets)]
         self._used: list[str] = []
+        self._holds: list[tuple[str, str]] = []
         self._strangers = [new_id() for _ in range(max(2, wallets // 50))]
         self.beginning = [self._plan(self._opening(place, id_)) for place, id_ in enumerate(self.wallets)]
         self.commands: list[Planned] = []
@@ -57,6 +80,7 @@ class Story:
             (UNREADABLE, self._unreadable),
             (REFUSED_AT_ONCE, self._refused_at_once),
             (OTHER_KINDS, self._other_kind),
+            (HOLDS_AND_GROUPS, self._hold_or_group),
         ):
             if chance < share:
                 return make()
@@ -90,6 +114,37 @@ class Story:
             lambda: credit(whale, WHALE_BALANCE),
         )
         return self._plan(self._random.choice(kinds)())
+
+    def _hold_or_group(self) -> Planned:
+        """What reserves money and what becomes of it, a wallet's life, and groups of all these."""
+        if self._random.random() < 0.2:
+            parts = [self._ordinary(), *(self._part() for _ in range(self._random.randint(1, 3)))]
+            return self._plan(atomic(*parts))
+        return self._plan(self._part())
+
+    def _part(self) -> Command:
+        wallet, other = self._random.sample(self.wallets, 2)
+        of_hold = self._random.choice(self._holds) if self._holds else (wallet, new_id())
+        kinds: Sequence[Callable[[], Command]] = (
+            *[lambda: self._place_hold(wallet)] * 6,
+            lambda: capture_hold(*of_hold),
+            lambda: capture_hold(*of_hold, amount=self._amount()),
+            lambda: capture_hold(*of_hold, toWalletId=other),
+            lambda: release_hold(*of_hold),
+            *[lambda: expire_hold(*of_hold)] * 2,
+            lambda: suspend_wallet(wallet),
+            *[lambda: reactivate_wallet(wallet)] * 2,
+            lambda: close_wallet(wallet),
+            lambda: update_metadata(wallet, {self._random.choice("ab"): self._random.choice((None, 1, "é"))}),
+        )
+        return self._random.choice(kinds)()
+
+    def _place_hold(self, wallet: str) -> Command:
+        """A hold without an end, or with one that comes while the story is told."""
+        self._holds.append((wallet, new_id()))
+        end = self._began + timedelta(seconds=self._random.uniform(*HOLDS_END_S))
+        fields = {"expiresAt": end.isoformat()} if self._random.random() < 0.7 else {}
+        return place_hold(*self._holds[-1], str(self._random.randint(1, 20)), **fields)
 
     def _duplicate(self) -> Planned:
         """A command that its sender repeats, byte for byte."""
