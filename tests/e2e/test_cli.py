@@ -18,12 +18,18 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from devstack.stack import Stack
 from devstack.wallex import WallexProcess
 from tests.support.command_line import Done, wallex
-from tests.support.commands import new_id
+from tests.support.commands import Command, create_wallet, new_id
+from tests.support.ledger import engine_of, run
 from tests.support.postgres import administrator
 
 WALLEX = str(Path(sys.executable).with_name("wallex"))
 PATIENCE_S = 40.0
 UNANSWERED = "wallet.replies.unanswered"
+AGE_WALLET = """
+UPDATE ledger SET occurred_at = occurred_at - interval '2 min' WHERE wallet_id = '{0}';
+UPDATE wallets SET created_at = created_at - interval '2 min', updated_at = updated_at - interval '2 min'
+WHERE id = '{0}'
+"""
 
 
 class Shop:
@@ -296,6 +302,31 @@ def test_verify_agrees_with_what_the_processes_wrote(shop):
     assert f"wallet {wallet_id}" in told.stdout
     assert told.stdout.count("[red]o") >= 2
     assert "differences in 1 wallets" in told.stdout
+
+
+def test_verify_repair_makes_up_what_nobody_else_will(shop):
+    """A change of two minutes ago, committed and never appended; the second time there is nothing to do."""
+    wallet_id = new_id()
+    asyncio.run(_commit_only(shop, create_wallet(wallet_id)))
+
+    found = shop.wallex("verify")
+    repaired, again = shop.wallex("verify", "--repair"), shop.wallex("verify", "--repair", "--json")
+
+    assert found.returncode == 1
+    assert "3 differences in 1 wallets, 3 of them only lag: see --repair" in found.stdout
+    assert repaired.returncode == 0, repaired.stdout
+    assert f"wallet {wallet_id}" in repaired.stdout
+    assert "revisions 0 to 0" in repaired.stdout
+    assert "1 wallets repaired, all stores agree (" in repaired.stdout
+    assert again.returncode == 0
+    assert (json.loads(again.stdout)["repaired"], json.loads(again.stdout)["differences"]) == ([], [])
+
+
+async def _commit_only(shop: Shop, command: Command) -> None:
+    """Run a command that opens a wallet as if two minutes ago, and go no further than Postgres."""
+    async with engine_of(shop.environment) as engine:
+        await run(engine, command)
+    await _execute(shop, AGE_WALLET.format(command["walletId"]))
 
 
 async def _create_topic(shop: Shop, topic: str) -> None:

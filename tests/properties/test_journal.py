@@ -8,23 +8,8 @@ from datetime import datetime, timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.commands import (
-    Command,
-    atomic,
-    capture_hold,
-    close_wallet,
-    create_wallet,
-    credit,
-    debit,
-    expire_hold,
-    new_id,
-    place_hold,
-    reactivate_wallet,
-    release_hold,
-    suspend_wallet,
-    transfer,
-    update_metadata,
-)
+from tests.support import commands as say
+from tests.support.commands import Command, new_id
 from tests.support.ledger import run
 from tests.support.received import received
 from worker.contracts.events import EventType
@@ -66,28 +51,31 @@ def every_type(data: st.DataObject, a: str, b: str, now: datetime) -> list[Comma
     whole, part, ended, closed = new_id(), new_id(), new_id(), new_id()
     owner, reason = data.draw(texts.filter(bool)), data.draw(texts)
     commands = [
-        {**create_wallet(a, data.draw(amounts)), "ownerId": owner},
-        {**create_wallet(b, "0"), "ownerId": owner, "currency": "USD"},
-        credit(a, data.draw(amounts)),
-        credit(a, "100"),
-        transfer(a, b, data.draw(small)),
-        debit(a, "0.0001"),
-        place_hold(a, whole, data.draw(small), holdType=data.draw(st.sampled_from(list(HoldType)))),
-        capture_hold(a, whole),
-        place_hold(a, part, "2", expiresAt=(now + timedelta(days=1)).isoformat()),
-        capture_hold(a, part, amount=data.draw(small), toWalletId=b),
-        place_hold(a, ended, "0.0001", expiresAt=now.isoformat()),
-        expire_hold(a, ended),
-        suspend_wallet(a, reason=reason),
-        reactivate_wallet(a, reason=reason),
-        update_metadata(a, data.draw(objects)),
-        create_wallet(closed, "0"),
-        close_wallet(closed),
+        {**say.create_wallet(a, data.draw(amounts)), "ownerId": owner},
+        {**say.create_wallet(b, "0"), "ownerId": owner, "currency": "USD"},
+        say.credit(a, data.draw(amounts)),
+        say.credit(a, "100"),
+        say.transfer(a, b, data.draw(small)),
+        say.debit(a, "0.0001"),
+        say.place_hold(a, whole, data.draw(small), holdType=data.draw(st.sampled_from(list(HoldType)))),
+        say.capture_hold(a, whole),
+        say.place_hold(a, part, "2", expiresAt=(now + timedelta(days=1)).isoformat()),
+        say.capture_hold(a, part, amount=data.draw(small), toWalletId=b),
+        say.place_hold(a, ended, "0.0001", expiresAt=now.isoformat()),
+        say.expire_hold(a, ended),
+        say.suspend_wallet(a, reason=reason),
+        say.reactivate_wallet(a, reason=reason),
+        say.update_metadata(a, data.draw(objects)),
+        say.create_wallet(closed, "0"),
+        say.close_wallet(closed),
     ]
     held = new_id()
-    group = [place_hold(b, held, "0.0001"), release_hold(b, held), update_metadata(b, data.draw(objects))]
-    given = [{**data.draw(around), **command} for command in (*commands, atomic(*group))]
-    return [*given, atomic(*({**data.draw(around), **one} for one in (credit(a), debit(a))), **data.draw(around))]
+    group = [say.place_hold(b, held, "0.0001"), say.release_hold(b, held), say.update_metadata(b, data.draw(objects))]
+    given = [{**data.draw(around), **command} for command in (*commands, say.atomic(*group))]
+    return [
+        *given,
+        say.atomic(*({**data.draw(around), **one} for one in (say.credit(a), say.debit(a))), **data.draw(around)),
+    ]
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -115,10 +103,10 @@ async def test_an_event_carries_the_metadata_that_its_wallet_had_then(engine):
     """Made again, it has that of its own time, whatever came later; and times to the microsecond."""
     a, hold = new_id(), new_id()
     steps = [
-        [create_wallet(a, "10", metadata={"z": 1, "a": 1.0})],
-        [credit(a, metadata={"b": 1, "a": 2}, reference=""), place_hold(a, hold, "2", metadata={"h": 1})],
-        [update_metadata(a, {"z": None, "c": "é"}), capture_hold(a, hold), debit(a)],
-        [atomic(update_metadata(a, {"a": None, "c": None}), credit(a), metadata={"g": 1})],
+        [say.create_wallet(a, "10", metadata={"z": 1, "a": 1.0})],
+        [say.credit(a, metadata={"b": 1, "a": 2}, reference=""), say.place_hold(a, hold, "2", metadata={"h": 1})],
+        [say.update_metadata(a, {"z": None, "c": "é"}), say.capture_hold(a, hold), say.debit(a)],
+        [say.atomic(say.update_metadata(a, {"a": None, "c": None}), say.credit(a), metadata={"g": 1})],
     ]
 
     outcomes = [outcome for step in steps for outcome in await run(engine, *step)]

@@ -61,7 +61,7 @@ async def _compare(
 
 def _print(report: Report) -> None:
     for wallet_id, repairs in groupby(report.repaired, key=attrgetter("wallet_id")):
-        table = new_table(f"wallet {wallet_id}: repaired", ("store", "what"))
+        table = new_table(f"wallet {wallet_id}", ("store", "repaired"))
         for repaired in repairs:
             table.add_row(*plain(repaired.store, repaired.what))
         print_table(table)

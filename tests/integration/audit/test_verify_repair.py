@@ -21,6 +21,13 @@ async def _repair(world, settle_s=AT_ONCE_S):
     return await verify_and_repair(world.stores, settle_s=settle_s, older_than_s=0.0)
 
 
+async def _repaired(world):
+    """Compare and mend, after which everything agrees: what was made up."""
+    report = await _repair(world)
+    assert report.is_clean, report.differences
+    return [one.what for one in report.repaired]
+
+
 async def _wallet_with_holds(world):
     """A wallet at version 3 with an active hold and a captured one: its id, theirs, and its events by version."""
     wallet, active, captured = new_id(), new_id(), new_id()
@@ -76,10 +83,7 @@ async def test_documents_that_are_gone_are_written_again(fresh):
     for hold in (active, captured):
         await fresh.stores.search.delete(index=fresh.stores.holds.alias, id=hold)
 
-    report = await _repair(fresh)
-
-    assert report.is_clean, report.differences
-    assert [one.what for one in report.repaired] == [
+    assert await _repaired(fresh) == [
         "wallets documents: 1",
         "wallet-ledger documents: 1",
         "wallet-holds documents: 2",
@@ -91,10 +95,7 @@ async def test_documents_that_stay_behind_are_brought_up_to_date(fresh):
     wallet, active, _, _ = await _wallet_with_holds(fresh)
     await fresh.append(await fresh.run_in_postgres(release_hold(wallet, active), credit(wallet)))
 
-    report = await _repair(fresh)
-
-    assert report.is_clean, report.differences
-    assert [one.what for one in report.repaired] == [
+    assert await _repaired(fresh) == [
         "wallets documents: 1",
         "wallet-ledger documents: 2",
         "wallet-holds documents: 1",
