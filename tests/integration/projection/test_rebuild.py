@@ -10,11 +10,28 @@ import pytest
 
 from tests.support.commands import capture_hold, create_wallet, new_id, place_hold
 from tests.support.memory_ledger import MemoryLedger
-from tests.support.projecting import PATIENCE_S, all_written, documents, everything, indices_of, only
+from tests.support.projecting import (
+    PATIENCE_S,
+    all_written,
+    documents,
+    everything,
+    indices_of,
+    is_following,
+    is_waiting,
+    only,
+    until,
+)
 from tests.support.projection import decided, wallet_events
 from worker.errors import Fatal
 from worker.projection.comparison import Comparison
-from worker.projection.generation import Overtaken, begin_generation, block_writes, open_built, under_construction
+from worker.projection.generation import (
+    Overtaken,
+    begin_generation,
+    block_writes,
+    open_built,
+    switch_aliases,
+    under_construction,
+)
 from worker.projection.index import find_index, open_index
 from worker.projection.progress import caught_up, last_position, read_checkpoint
 from worker.projection.rebuild import Incomplete, rebuild
@@ -89,6 +106,34 @@ async def test_whoever_searches_during_a_rebuild_never_sees_less(elasticsearch, 
     assert wallet_ids <= found.keys()
     assert [len(one) for one in await everything(elasticsearch, projections)] == [302, 20 + 600 + 1, 0]
     assert await indices_of(elasticsearch, projections) == only(projections, 5)
+
+
+async def test_what_comes_in_the_last_moment_is_in_the_new_indices(
+    elasticsearch, kurrentdb, projections, projecting, monkeypatch
+):
+    """What the projector still wrote to the old indices the rebuild follows too; for the rest the projector waits."""
+    before_block, behind_block = wallet_events(["1"]), wallet_events(["2"])
+
+    async def block(client, old):
+        kurrentdb.append(before_block)
+        await all_written(elasticsearch, kurrentdb, projections)
+        await block_writes(client, old)
+
+    async def switch(client, old, new):
+        kurrentdb.append(behind_block)
+        await until(lambda: is_waiting(projector))
+        await switch_aliases(client, old, new)
+
+    monkeypatch.setattr("worker.projection.rebuild.block_writes", block)
+    monkeypatch.setattr("worker.projection.rebuild.switch_aliases", switch)
+    async with projecting() as projector:
+        await until(lambda: is_following(projector))
+        await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+        found = await documents(elasticsearch, projections[0])
+        await all_written(elasticsearch, kurrentdb, projections)
+
+    assert before_block[0].wallet_id in found
+    assert behind_block[0].wallet_id in await documents(elasticsearch, projections[0])
 
 
 def append_wallets(kurrentdb, count):
