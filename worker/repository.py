@@ -30,7 +30,7 @@ from worker.errors import Conflict, EventConcurrencyError
 from worker.ledger.asked import accepted, read_command, read_id
 from worker.ledger.batch import run_in
 from worker.ledger.bounded import Progress, bounded_transaction
-from worker.ledger.decide_batch import Outcome, Received
+from worker.ledger.decide_batch import Received
 from worker.ledger.interactive import begin, command_of_parts, finish
 from worker.ledger.transaction import Transaction
 from worker.outbox.append_direct import DirectAppends
@@ -84,46 +84,51 @@ class WalletRepository(CommandCalls[Coroutine[Any, Any, Reply]]):
         matters not to be sent away with `EventConcurrencyError`.
         """
         progress = Progress(read_id(command_id))
-        async with bounded_transaction(self._engine, progress) as connection:
-            parts = await begin(connection, progress.command_id)
-            tx = Transaction(progress.command_id, parts)
-            progress.in_callers_code = True
-            try:
-                yield tx
-                tx.raise_failure()
-            finally:
-                tx.end()
-            progress.in_callers_code = False
-            command = command_of_parts(tx.command_id, tx.parts)
-            if command is None:
-                return
-            outcome = await finish(connection, self._received(command), parts)
-            reply = accepted(tx.command_id, outcome)
-        tx.reply = reply
-        await self._appends.append(tx.command_id, outcome, reply)
+        with self._appends.place() as place:
+            async with bounded_transaction(self._engine, progress) as connection:
+                parts = await begin(connection, progress.command_id)
+                tx = Transaction(progress.command_id, parts)
+                progress.in_callers_code = True
+                try:
+                    yield tx
+                    tx.raise_failure()
+                finally:
+                    tx.end()
+                progress.in_callers_code = False
+                command = command_of_parts(tx.command_id, tx.parts)
+                if command is None:
+                    return
+                outcome = await finish(connection, self._received(command), parts)
+                reply = accepted(tx.command_id, outcome)
+                place.take(outcome)
+            tx.reply = reply
+            await self._appends.append(place, tx.command_id, outcome, reply)
 
     def _ask(self, asked: Asked) -> Coroutine[Any, Any, Reply]:
         return self._run(asked)
 
     async def _run(self, asked: Asked) -> Reply:
-        """Run a command by itself."""
+        """Run a command by itself, again where another transaction came first."""
         command_id = read_id(asked.command_id)
-        outcome = await self._decide(self._received(read_command(asked, command_id)))
-        reply = accepted(command_id, outcome)
-        await self._appends.append(command_id, outcome, reply)
-        return reply
-
-    async def _decide(self, received: Received) -> Outcome:
-        """Decide a command in a transaction of its own, again where another one came first."""
+        received = self._received(read_command(asked, command_id))
         conflicts = 0
         while True:
             try:
-                async with bounded_transaction(self._engine, Progress(received.command.command_id)) as connection:
-                    return (await run_in(connection, [received]))[0]
+                return await self._attempt(received)
             except EventConcurrencyError as error:
                 conflicts += 1
                 if not isinstance(error.__cause__, Conflict) or conflicts == CONFLICTS_MAX:
                     raise
+
+    async def _attempt(self, received: Received) -> Reply:
+        command_id = received.command.command_id
+        with self._appends.place() as place:
+            async with bounded_transaction(self._engine, Progress(command_id)) as connection:
+                (outcome,) = await run_in(connection, [received])
+                place.take(outcome)
+            reply = accepted(command_id, outcome)
+            await self._appends.append(place, command_id, outcome, reply)
+        return reply
 
     def _received(self, command: Command) -> Received:
         """The command as if it had come from Kafka now: an expiry of its hold is answered on the reply topic."""

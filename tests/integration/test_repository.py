@@ -394,3 +394,18 @@ async def test_worker_and_repository_work_on_the_same_wallets(environment, engin
         assert after == {a: ("1050.0000", 150), b: ("950.0000", 150)}
         assert await book.differing([a, b]) == []
         assert [len(await book.stream(id_)) for id_ in (a, b)] == [151, 151]
+
+
+async def test_calls_on_one_wallet_are_appended_in_the_order_of_their_commits(environment, engine):
+    """None has to wait in KurrentDB for one that was committed before it and comes later."""
+    a, b = new_id(), new_id()
+    async with beside(environment) as wallets, book_of(environment, engine) as book:
+        await wallets.create_wallet(a, "alice", initial_balance="1000")
+        await wallets.create_wallet(b, "bob")
+
+        with capture_logs() as log:
+            replies = await asyncio.gather(*(wallets.transfer(a, b, "1") for _ in range(100)))
+
+        assert sorted(reply.wallets[0].version for reply in replies) == list(range(1, 101))
+        assert [line for line in log if line["event"] == "stream_helped"] == []
+        assert await book.differing([a, b]) == []
