@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
-from worker.contracts.written import is_none
+from worker.contracts.written import Written, is_none
 
 
-class ExpireDueHolds(BaseModel):
+class ExpireDueHolds(Written):
     """Look for holds whose time is over, and publish an `ExpireHold` for each."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
+    # It is read as well, by workers that other programs may send ticks to.
+    model_config = ConfigDict(strict=True)
 
     type: Literal["ExpireDueHolds"]
     lease_number: Annotated[int, Field(ge=1)] | None = Field(
