@@ -75,6 +75,8 @@ async def _compare_range(
             compared = compare(part, folded if is_same else Folded())
             folded = compared.folded
             yield compared
+            # A page takes half a second to compare, and the process may have other work: ticks, or a page to serve.
+            await asyncio.sleep(0)
         if page.end is None:
             return
         behind = page.end

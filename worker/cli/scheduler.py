@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def scheduler() -> None:
-    """Publish the scheduled messages until SIGTERM or SIGINT; several may run, one of them is active."""
+    """Publish the scheduled messages, and compare the stores slowly; several may run, one of them is active."""
     settings = Settings.load()
     configure_logs(settings.log_level)
     asyncio.run(run_scheduler(settings))
