@@ -203,15 +203,15 @@ def _record(
     made = tuple((entry.wallet_id, entry.version) for entry, _ in happened)
     decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)
     row = RecordedCommand(
-        command_id=command.command_id,
-        attempt=attempt,
-        type=command.type,
-        fingerprint=received.fingerprint,
-        event_wallet_ids=[wallet_id for wallet_id, _ in made],
-        event_versions=[version for _, version in made],
-        error_code=error_code,
-        reply=reply.decode(),
-        received_at=received.received_at,
+        command.command_id,
+        attempt,
+        command.type,
+        received.fingerprint,
+        [wallet_id for wallet_id, _ in made],
+        [version for _, version in made],
+        error_code,
+        reply.decode(),
+        received.received_at,
     )
     entries, events = tuple(entry for entry, _ in happened), tuple(event for _, event in happened)
     return Outcome(error_code, reply, entries=entries, events=events, recorded=row)

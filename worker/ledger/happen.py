@@ -61,27 +61,28 @@ def happen(
 def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | None) -> Entry:
     part, fact = step
     counterparty = _counterparty(fact)
+    # The columns in their order: by their names a batch's entries would take three times as long to make.
     return Entry(
-        wallet_id=wallet.id,
-        version=wallet.version,
-        event_id=event_id(cause.command_id, place),
-        event_type=fact.type,
-        command_id=cause.command_id,
-        amount=_amount(fact),
-        balance=wallet.balance,
-        held_balance=wallet.held_balance,
-        status=wallet.status,
-        wallet_metadata=_wallet_metadata(fact),
-        counterparty_wallet_id=counterparty,
-        transfer_id=cause.command_id if counterparty is not None else None,
-        group_id=cause.command_id if cause.group is not None else None,
-        hold=None if hold is None else _hold_text(hold),
-        reason=fact.reason if isinstance(fact, (WalletSuspended, WalletReactivated)) else None,
-        reference=part.reference,
-        metadata=_metadata(part, fact, cause.group),
-        correlation_id=cause.envelope.correlation_text,
-        traceparent=cause.envelope.traceparent,
-        occurred_at=wallet.updated_at,
+        wallet.id,
+        wallet.version,
+        event_id(cause.command_id, place),
+        fact.type,
+        cause.command_id,
+        _amount(fact),
+        wallet.balance,
+        wallet.held_balance,
+        wallet.status,
+        _wallet_metadata(fact),
+        counterparty,
+        cause.command_id if counterparty is not None else None,
+        cause.command_id if cause.group is not None else None,
+        None if hold is None else _hold_text(hold),
+        fact.reason if isinstance(fact, (WalletSuspended, WalletReactivated)) else None,
+        part.reference,
+        _metadata(part, fact, cause.group),
+        cause.envelope.correlation_text,
+        cause.envelope.traceparent,
+        wallet.updated_at,
     )
 
 
