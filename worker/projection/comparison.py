@@ -71,11 +71,14 @@ async def frozen(client: AsyncElasticsearch, index: Index) -> AsyncIterator[str]
 
 
 async def compare(client: AsyncElasticsearch, point: str, new: Index, progress: Callable[[int], None]) -> Comparison:
-    """Hold each document of the old index at `point` against that in `new`; `progress` is told how many were."""
+    """Hold each document of the old index at `point` against that in `new` which a search would see.
+
+    `progress` is told how many were compared with each page.
+    """
     comparison = Comparison()
     async for page in _pages(client, point):
         with elasticsearch_errors():
-            found = await client.mget(index=new.name, ids=[hit["_id"] for hit in page])
+            found = await client.mget(index=new.name, ids=[hit["_id"] for hit in page], realtime=False)
         for old, document in zip(page, found["docs"], strict=True):
             if "error" in document:
                 raise Unavailable(f"Elasticsearch: {document['_id']} in {new.name}: {document['error'].get('reason')}")

@@ -215,6 +215,7 @@ class _Rebuild:
         async with AsyncExitStack() as points:
             old = [await points.enter_async_context(frozen(self._client, index)) for index in self._old]
             await self._reach_end(following)
+            await refresh(self._client, new)
             of = sum([await count_documents(self._client, index) for index in self._old])
             done = 0
 
@@ -229,8 +230,7 @@ class _Rebuild:
         """Note how far the new indices have come, and count their documents: `Incomplete` if one is missing."""
         if self._tally.checkpoint:
             await write_checkpoints(self._client, new, self._tally.checkpoint)
-        with elasticsearch_errors():
-            await self._client.indices.refresh(index=[index.name for index in new])
+        await refresh(self._client, new)
         found = [await count_documents(self._client, index) for index in new]
         for index, documents, expected in zip(new, found, self._tally.documents, strict=True):
             if documents != expected:
@@ -239,6 +239,12 @@ class _Rebuild:
                     f"{self._tally.checkpoint}: no alias was switched"
                 )
         return found
+
+
+async def refresh(client: AsyncElasticsearch, indices: Sequence[Index]) -> None:
+    """Let searches in `indices` see everything that is written."""
+    with elasticsearch_errors():
+        await client.indices.refresh(index=[index.name for index in indices])
 
 
 async def count_documents(client: AsyncElasticsearch, index: Index) -> int:
