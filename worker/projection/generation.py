@@ -23,9 +23,9 @@ from worker.projection.index import (
     Index,
     Projection,
     add_checkpoint,
+    create_index,
     find_index,
     index_name,
-    mappings,
     read_numbers,
 )
 
@@ -132,12 +132,7 @@ async def _create_all(client: AsyncElasticsearch, projections: Sequence[Projecti
         for projection in projections:
             built = under_construction(projection, number)
             try:
-                await client.indices.create(
-                    index=index_name(projection, number),
-                    settings=_BUILD_SETTINGS,
-                    mappings=mappings(projection),
-                    aliases={built.alias: ALIAS},
-                )
+                await create_index(client, projection, number, alias=built.alias, settings=_BUILD_SETTINGS)
             except BadRequestError:
                 if number not in await read_numbers(client, projection):
                     raise

@@ -194,16 +194,23 @@ async def _create_next(client: AsyncElasticsearch, projection: Projection) -> No
     """Make the index with the next free number, together with its alias."""
     number = max(await read_numbers(client, projection), default=0) + 1
     try:
-        await client.indices.create(
-            index=index_name(projection, number),
-            settings=SETTINGS,
-            mappings=mappings(projection),
-            aliases={projection.alias: ALIAS},
-        )
+        await create_index(client, projection, number, alias=projection.alias, settings=SETTINGS)
     except BadRequestError:
         # Another projector was first: its index has the name, or its alias has a write index already.
         if not await client.indices.exists_alias(name=projection.alias):
             raise
+
+
+async def create_index(
+    client: AsyncElasticsearch, projection: Projection, number: int, *, alias: str, settings: dict[str, Any]
+) -> None:
+    """Make the projection's index with that number, in one call with its `alias`."""
+    await client.indices.create(
+        index=index_name(projection, number),
+        settings=settings,
+        mappings=mappings(projection),
+        aliases={alias: ALIAS},
+    )
 
 
 def index_name(projection: Projection, number: int) -> str:
