@@ -10,6 +10,7 @@ import asyncio
 import random
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from elasticsearch import Elasticsearch
@@ -17,6 +18,7 @@ from elasticsearch import Elasticsearch
 from demo import search, show
 from demo.check import Verdict, check_replies
 from demo.errors import DemoError
+from demo.shop import Shop
 from demo.stage import OWN_FOLDER, Stage, empty_folder, migrate, servers, stage, wallex
 from demo.story import KINDS, Story, unreadable
 from demo.traffic import open_traffic, read_dead_letters
@@ -52,7 +54,10 @@ def perform(folder: Path, commands: int, seed: int) -> None:
             show.fact(f"{name} on port {port}")
         show.heading("Migrations", "The tables: wallets, holds, ledger, commands.")
         show.output("wallex migrate run", migrate(stack.environment()))
-        show.heading("Processes", "The worker runs the commands; the projector keeps Elasticsearch in sync.")
+        show.heading(
+            "Processes",
+            "The worker runs the commands, the projector keeps Elasticsearch in sync, the scheduler ends holds.",
+        )
         with stage(stack) as here:
             for process in here.processes:
                 show.fact(f"wallex {process.command}: ready, log in {process.log}")
@@ -65,7 +70,12 @@ def _play(here: Stage, story: Story, commands: int) -> None:
     show.heading("Replies", "Each record got one reply, and each reply is what an independent model says it must be.")
     show.replies(verdict.counted, ["CreateWallet", *KINDS])
     show.fact(f"{len(story.told):,} records, each with its one right reply; {rate:,.0f} commands a second")
-    _look_at_stores(here, story, verdict)
+    richest = _look_into_search(here, verdict)
+    _sell(here)
+    show.heading("One wallet", "The richest one of before, as each store has it, side by side.")
+    show.output(f"wallex wallet {richest}", wallex(["wallet", richest], here.environment))
+    show.heading("Verify", "Every wallet in every store, compared entry by entry, event by event.")
+    show.output("wallex verify", wallex(["verify"], here.environment))
 
 
 async def _exchange(here: Stage, story: Story, commands: int) -> tuple[float, Verdict]:
@@ -107,7 +117,8 @@ async def _check_dead_letters(bootstrap_servers: str, story: Story) -> None:
     show.fact(f"{len(letters)} records that could not be read are kept in the dead letter topic, as they came")
 
 
-def _look_at_stores(here: Stage, story: Story, verdict: Verdict) -> None:
+def _look_into_search(here: Stage, verdict: Verdict) -> str:
+    """Find in Elasticsearch what the model expects; return the richest wallet's id."""
     with Elasticsearch(here.environment["ELASTICSEARCH_URL"]) as client:
         show.heading("Search", "The projector writes each event's outcome to Elasticsearch: wallets, and statements.")
         waited = search.wait_for_lines(client, verdict.model.events, here.check)
@@ -121,11 +132,22 @@ def _look_at_stores(here: Stage, story: Story, verdict: Verdict) -> None:
         lines = search.statement(client, found[0]["walletId"], 6)
         fields = {"version": "version", "eventType": "event", "amount": "amount", "balance": "balance"}
         show.documents("the last lines of the first one's statement", lines, {**fields, "occurredAt": "at"})
-    wallet_id = found[0]["walletId"]
-    show.heading("One wallet", "The same wallet as each store has it, side by side.")
-    show.output(f"wallex wallet {wallet_id}", wallex(["wallet", wallet_id], here.environment))
-    show.heading("Verify", "Every wallet in every store, compared entry by entry, event by event.")
-    show.output("wallex verify", wallex(["verify"], here.environment))
+    return str(found[0]["walletId"])
+
+
+def _sell(here: Stage) -> None:
+    """Holds, expiry, groups and a wallet's whole life, as a shop sees them."""
+    show.heading("A shop", "Holds reserve, captures pay; told through the Python client that upstream services import.")
+    story = Shop()
+    asyncio.run(story.sell(here.environment))
+    show.steps("a shop authorises, captures a part, and waits", story.steps)
+    with Elasticsearch(here.environment["ELASTICSEARCH_URL"]) as client:
+        expired = search.wait_for_hold(client, str(story.expiring), "EXPIRED", here.check)
+    late = (datetime.fromisoformat(expired["updatedAt"]) - story.expires_at).total_seconds()
+    show.fact(f"the forgotten hold expired by itself, {late:.1f} s after its time; its 30 are available again")
+    told = len(story.steps)
+    asyncio.run(story.wind_up(here.environment))
+    show.steps("a group fails as a whole; a wallet is suspended, and closed in the end", story.steps[told:])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,20 @@ def wait_for_lines(client: Elasticsearch, lines: int, look: Callable[[], None]) 
         time.sleep(POLL_S)
 
 
+def wait_for_hold(client: Elasticsearch, hold_id: str, status: str, look: Callable[[], None]) -> dict[str, Any]:
+    """Wait until a hold is in that status, and return its document."""
+    began = time.monotonic()
+    while True:
+        client.indices.refresh(index="wallet-holds")
+        found = _documents(client.search(index="wallet-holds", query={"term": {"holdId": hold_id}}))
+        if found and found[0]["status"] == status:
+            return found[0]
+        if time.monotonic() - began > CATCH_UP_S:
+            raise StalledError("scheduler", f"the hold is not {status} after {CATCH_UP_S:.0f} s: {found}")
+        look()
+        time.sleep(POLL_S)
+
+
 def richest(client: Elasticsearch, currency: str, count: int) -> list[dict[str, Any]]:
     """The `count` wallets of `currency` with the highest balances."""
     client.indices.refresh(index="wallets")

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from demo.shop import Step
+
 PIPE_WIDTH = 120
 
 console = Console(highlight=False)
@@ -64,6 +66,17 @@ def replies(counted: Counter[tuple[str, str, str]], kinds: Sequence[str]) -> Non
     table.add_column("replies", justify="right")
     for (status, code), count in sorted(totals.items()):
         table.add_row(_coloured(status), code, f"{count:,}")
+    console.print(table)
+
+
+def steps(title: str, taken: Sequence[Step]) -> None:
+    """A table of a story's steps, with what each wallet has available behind it."""
+    table = Table("what is asked", "answered", title=title, title_justify="left")
+    for name in ("buyer", "shop"):
+        table.add_column(f"{name} has", justify="right")
+    for step in taken:
+        answered = f"[yellow]{step.code}" if step.code else _coloured("accepted")
+        table.add_row(step.what, answered, step.wallets.get("buyer", ""), step.wallets.get("shop", ""))
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""What the story plays on: servers, worker and projector, all of the demo's own; stopped whatever happens.
+"""What the story plays on: servers and Wallex's own processes, all of the demo's own; stopped whatever happens.
 
 The demo's folder is emptied first, so every performance begins from nothing. Data and logs stay there afterwards.
 """
@@ -66,25 +66,32 @@ def migrate(environment: Mapping[str, str]) -> str:
 
 @contextmanager
 def stage(stack: Stack) -> Iterator[Stage]:
-    """Start worker and projector, and wait until they are ready; stop them behind the block."""
+    """Start worker, projector and scheduler, and wait until they are ready; stop them behind the block."""
     environment = stack.environment()
     with (
         WallexProcess("worker", environment, stack.folder / "worker.log") as worker,
         WallexProcess("projector", environment, stack.folder / "projector.log") as projector,
     ):
+        # The worker makes the topics; the scheduler writes to one of them.
         worker.wait_ready()
         projector.wait_ready()
-        here = Stage(stack, environment, (worker, projector))
-        try:
-            yield here
-        except StalledError as error:
-            here.check()
-            log = last_lines(stack.folder / f"{error.process}.log")
-            raise DemoError(f"{error}. The end of the {error.process}'s log:\n{log}") from error
-        except Exception:
-            # Whatever went wrong out there: if a process ended, that is why.
-            here.check()
-            raise
+        with WallexProcess("scheduler", environment, stack.folder / "scheduler.log") as scheduler:
+            scheduler.wait_ready()
+            yield from _watched(Stage(stack, environment, (worker, projector, scheduler)))
+
+
+def _watched(here: Stage) -> Iterator[Stage]:
+    """Lend the stage; where something goes wrong on it, say which process is why."""
+    try:
+        yield here
+    except StalledError as error:
+        here.check()
+        log = last_lines(here.stack.folder / f"{error.process}.log")
+        raise DemoError(f"{error}. The end of the {error.process}'s log:\n{log}") from error
+    except Exception:
+        # Whatever went wrong out there: if a process ended, that is why.
+        here.check()
+        raise
 
 
 def wallex(arguments: list[str], environment: Mapping[str, str]) -> str:

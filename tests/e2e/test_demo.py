@@ -25,6 +25,7 @@ def test_the_demo_ends_well_and_stops_what_it_started(tmp_path):
     done = _perform(tmp_path / "stack", "--seed", "7")
 
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "the forgotten hold expired by itself" in done.stdout
     assert "All is well" in done.stdout
     assert {server.state for server in Stack(tmp_path / "stack").status()} == {"stopped"}
 
