@@ -11,21 +11,8 @@ import orjson
 from worker.contracts.events import EventType
 from worker.contracts.money import ZERO
 from worker.contracts.status import HoldType
-from worker.domain.facts import (
-    Fact,
-    HoldCaptured,
-    HoldExpired,
-    HoldFact,
-    HoldPlaced,
-    HoldReleased,
-    WalletClosed,
-    WalletCreated,
-    WalletCredited,
-    WalletDebited,
-    WalletMetadataUpdated,
-    WalletReactivated,
-    WalletSuspended,
-)
+from worker.domain import facts
+from worker.domain.facts import Fact, HoldFact
 from worker.domain.wallet import NO_METADATA
 from worker.ledger.entry import Entry
 
@@ -49,19 +36,19 @@ def _fact(entry: Entry, owner_id: str, currency: str) -> Fact:
     amount, wallet_id = entry.amount or ZERO, entry.wallet_id
     match EventType(entry.event_type):
         case EventType.WALLET_CREATED:
-            return WalletCreated(wallet_id, owner_id, currency, amount, entry.wallet_metadata or NO_METADATA)
+            return facts.WalletCreated(wallet_id, owner_id, currency, amount, entry.wallet_metadata or NO_METADATA)
         case EventType.WALLET_CREDITED:
-            return WalletCredited(wallet_id, amount, entry.counterparty_wallet_id)
+            return facts.WalletCredited(wallet_id, amount, entry.counterparty_wallet_id)
         case EventType.WALLET_DEBITED:
-            return WalletDebited(wallet_id, amount, entry.counterparty_wallet_id)
+            return facts.WalletDebited(wallet_id, amount, entry.counterparty_wallet_id)
         case EventType.WALLET_SUSPENDED:
-            return WalletSuspended(wallet_id, entry.reason)
+            return facts.WalletSuspended(wallet_id, entry.reason)
         case EventType.WALLET_REACTIVATED:
-            return WalletReactivated(wallet_id, entry.reason)
+            return facts.WalletReactivated(wallet_id, entry.reason)
         case EventType.WALLET_CLOSED:
-            return WalletClosed(wallet_id)
+            return facts.WalletClosed(wallet_id)
         case EventType.WALLET_METADATA_UPDATED:
-            return WalletMetadataUpdated(wallet_id, entry.wallet_metadata or NO_METADATA)
+            return facts.WalletMetadataUpdated(wallet_id, entry.wallet_metadata or NO_METADATA)
         case EventType.HOLD_PLACED | EventType.HOLD_RELEASED | EventType.HOLD_CAPTURED | EventType.HOLD_EXPIRED:
             return _hold_fact(entry, amount, orjson.loads(entry.hold or "{}"))
         case unknown:
@@ -75,11 +62,13 @@ def _hold_fact(entry: Entry, amount: Decimal, hold: dict[str, Any]) -> HoldFact:
             expires_at = datetime.fromisoformat(hold["expiresAt"]) if "expiresAt" in hold else None
             metadata = orjson.dumps(hold["metadata"]).decode() if "metadata" in hold else None
             type_of_hold = HoldType(hold["type"])
-            return HoldPlaced(wallet_id, hold_id, amount, type_of_hold, hold.get("reference"), metadata, expires_at)
+            return facts.HoldPlaced(
+                wallet_id, hold_id, amount, type_of_hold, hold.get("reference"), metadata, expires_at
+            )
         case EventType.HOLD_CAPTURED:
             released = Decimal(hold["amount"]) - amount
-            return HoldCaptured(wallet_id, hold_id, amount, released, entry.counterparty_wallet_id)
+            return facts.HoldCaptured(wallet_id, hold_id, amount, released, entry.counterparty_wallet_id)
         case EventType.HOLD_RELEASED:
-            return HoldReleased(wallet_id, hold_id, amount)
+            return facts.HoldReleased(wallet_id, hold_id, amount)
         case _:
-            return HoldExpired(wallet_id, hold_id, amount)
+            return facts.HoldExpired(wallet_id, hold_id, amount)

@@ -12,21 +12,8 @@ from typing import assert_never
 
 from worker.contracts.money import ZERO
 from worker.contracts.status import HoldStatus, WalletStatus
-from worker.domain.facts import (
-    Fact,
-    HoldCaptured,
-    HoldExpired,
-    HoldFact,
-    HoldPlaced,
-    HoldReleased,
-    WalletClosed,
-    WalletCreated,
-    WalletCredited,
-    WalletDebited,
-    WalletMetadataUpdated,
-    WalletReactivated,
-    WalletSuspended,
-)
+from worker.domain import facts
+from worker.domain.facts import Fact, HoldFact
 from worker.domain.wallet import Hold, Wallet
 
 
@@ -36,28 +23,28 @@ def evolve(wallet: Wallet | None, fact: Fact, now: datetime) -> Wallet:
     Time never runs backwards in a stream: where the database's clock did, the last event's time stands (contract,
     "Commands", last rule).
     """
-    if isinstance(fact, WalletCreated):
+    if isinstance(fact, facts.WalletCreated):
         return _created(fact, now)
     if wallet is None:
-        raise ValueError("only WalletCreated can happen to a wallet that is not there")
+        raise ValueError("only facts.WalletCreated can happen to a wallet that is not there")
     match fact:
-        case WalletCredited():
+        case facts.WalletCredited():
             return _changed(wallet, now, balance=fact.amount)
-        case WalletDebited():
+        case facts.WalletDebited():
             return _changed(wallet, now, balance=-fact.amount)
-        case HoldPlaced():
+        case facts.HoldPlaced():
             return _changed(wallet, now, held=fact.amount)
-        case HoldReleased() | HoldExpired():
+        case facts.HoldReleased() | facts.HoldExpired():
             return _changed(wallet, now, held=-fact.amount)
-        case HoldCaptured():
+        case facts.HoldCaptured():
             return _changed(wallet, now, balance=-fact.amount, held=-fact.amount - fact.released)
-        case WalletSuspended():
+        case facts.WalletSuspended():
             return _changed(wallet, now)._replace(status=WalletStatus.SUSPENDED)
-        case WalletReactivated():
+        case facts.WalletReactivated():
             return _changed(wallet, now)._replace(status=WalletStatus.ACTIVE)
-        case WalletClosed():
+        case facts.WalletClosed():
             return _changed(wallet, now)._replace(status=WalletStatus.CLOSED)
-        case WalletMetadataUpdated():
+        case facts.WalletMetadataUpdated():
             return _changed(wallet, now)._replace(metadata=fact.metadata)
         case _:
             assert_never(fact)
@@ -65,16 +52,16 @@ def evolve(wallet: Wallet | None, fact: Fact, now: datetime) -> Wallet:
 
 def evolve_hold(hold: Hold | None, fact: HoldFact, now: datetime) -> Hold:
     """The hold after `fact`, which happened at `now`. `hold` is None exactly for `HoldPlaced`."""
-    if isinstance(fact, HoldPlaced):
+    if isinstance(fact, facts.HoldPlaced):
         return _placed(fact, now)
     if hold is None:
-        raise ValueError("only HoldPlaced can happen to a hold that is not there")
+        raise ValueError("only facts.HoldPlaced can happen to a hold that is not there")
     match fact:
-        case HoldReleased():
+        case facts.HoldReleased():
             return hold._replace(status=HoldStatus.RELEASED, released_at=now, updated_at=now)
-        case HoldExpired():
+        case facts.HoldExpired():
             return hold._replace(status=HoldStatus.EXPIRED, updated_at=now)
-        case HoldCaptured():
+        case facts.HoldCaptured():
             return hold._replace(
                 status=HoldStatus.CAPTURED, captured_amount=fact.amount, captured_at=now, updated_at=now
             )
@@ -82,7 +69,7 @@ def evolve_hold(hold: Hold | None, fact: HoldFact, now: datetime) -> Hold:
             assert_never(fact)
 
 
-def _created(fact: WalletCreated, now: datetime) -> Wallet:
+def _created(fact: facts.WalletCreated, now: datetime) -> Wallet:
     return Wallet(
         id=fact.wallet_id,
         owner_id=fact.owner_id,
@@ -112,7 +99,7 @@ def _changed(wallet: Wallet, now: datetime, *, balance: Decimal = ZERO, held: De
     )
 
 
-def _placed(fact: HoldPlaced, now: datetime) -> Hold:
+def _placed(fact: facts.HoldPlaced, now: datetime) -> Hold:
     return Hold(
         id=fact.hold_id,
         wallet_id=fact.wallet_id,

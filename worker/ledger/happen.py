@@ -13,19 +13,9 @@ from worker.contracts.commands import Atomic, Part
 from worker.contracts.envelope import Envelope
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
+from worker.domain import facts
 from worker.domain.evolve import evolve, evolve_hold
-from worker.domain.facts import (
-    Fact,
-    HoldCaptured,
-    OfHold,
-    WalletClosed,
-    WalletCreated,
-    WalletCredited,
-    WalletDebited,
-    WalletMetadataUpdated,
-    WalletReactivated,
-    WalletSuspended,
-)
+from worker.domain.facts import Fact, OfHold
 from worker.domain.wallet import NO_METADATA, Hold, Wallet
 from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
 
@@ -77,7 +67,7 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
         cause.command_id if counterparty is not None else None,
         cause.command_id if cause.group is not None else None,
         None if hold is None else _hold_text(hold),
-        fact.reason if isinstance(fact, (WalletSuspended, WalletReactivated)) else None,
+        fact.reason if isinstance(fact, (facts.WalletSuspended, facts.WalletReactivated)) else None,
         part.reference,
         _metadata(part, fact, cause.group),
         cause.envelope.correlation_text,
@@ -88,27 +78,33 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
 
 def _amount(fact: Fact) -> Decimal | None:
     """The money that a fact is about; None where it moves and reserves none."""
-    if isinstance(fact, (WalletSuspended, WalletReactivated, WalletClosed, WalletMetadataUpdated)):
+    if isinstance(
+        fact, (facts.WalletSuspended, facts.WalletReactivated, facts.WalletClosed, facts.WalletMetadataUpdated)
+    ):
         return None
     return fact.amount
 
 
 def _counterparty(fact: Fact) -> str | None:
-    return fact.counterparty_wallet_id if isinstance(fact, (WalletDebited, WalletCredited, HoldCaptured)) else None
+    return (
+        fact.counterparty_wallet_id
+        if isinstance(fact, (facts.WalletDebited, facts.WalletCredited, facts.HoldCaptured))
+        else None
+    )
 
 
 def _metadata(part: Part, fact: Fact, group: Atomic | None) -> str | None:
     """The event's metadata. That of `CreateWallet` and `UpdateMetadata` is the wallet's, a group's never is."""
     given = part.metadata
-    if isinstance(fact, (WalletCreated, WalletMetadataUpdated)):
+    if isinstance(fact, (facts.WalletCreated, facts.WalletMetadataUpdated)):
         given = None if group is None else group.metadata
     return None if given is None else orjson.dumps(given).decode()
 
 
 def _wallet_metadata(fact: Fact) -> str | None:
-    if isinstance(fact, WalletCreated):
+    if isinstance(fact, facts.WalletCreated):
         return fact.metadata if fact.metadata != NO_METADATA else None
-    return fact.metadata if isinstance(fact, WalletMetadataUpdated) else None
+    return fact.metadata if isinstance(fact, facts.WalletMetadataUpdated) else None
 
 
 def _hold_text(hold: Hold) -> str:

@@ -12,20 +12,8 @@ from tests.unit.domain.scenes import COMMAND_TYPES, HOLD, NOW, SOURCE, TARGET, T
 from worker.contracts.money import ZERO
 from worker.contracts.replies import ErrorCode
 from worker.contracts.status import HoldType
+from worker.domain import facts
 from worker.domain.decide import hold_ids, wallet_ids
-from worker.domain.facts import (
-    HoldCaptured,
-    HoldExpired,
-    HoldPlaced,
-    HoldReleased,
-    WalletClosed,
-    WalletCreated,
-    WalletCredited,
-    WalletDebited,
-    WalletMetadataUpdated,
-    WalletReactivated,
-    WalletSuspended,
-)
 from worker.domain.rejections import Rejected
 
 EACH_REASON = [
@@ -53,18 +41,18 @@ ORDER = (
 BEFORE_A_DECISION = {"ReplyTopicNotAllowed", "InvalidCommand", "InvalidAmount", "IdempotencyConflict", "InternalError"}
 VERSIONED = [type_ for type_ in COMMAND_TYPES if type_ != "CreateWallet"]
 FACTS = {
-    "CreateWallet": (WalletCreated(SOURCE, "customer-17", "USD", ZERO, "{}"),),
-    "CreditWallet": (WalletCredited(SOURCE, TEN),),
-    "DebitWallet": (WalletDebited(SOURCE, TEN),),
-    "Transfer": (WalletDebited(SOURCE, TEN, TARGET), WalletCredited(TARGET, TEN, SOURCE)),
-    "PlaceHold": (HoldPlaced(SOURCE, HOLD, TEN, HoldType.PAYMENT, None, None, None),),
-    "ReleaseHold": (HoldReleased(SOURCE, HOLD, TEN),),
-    "CaptureHold": (HoldCaptured(SOURCE, HOLD, TEN, ZERO, TARGET), WalletCredited(TARGET, TEN, SOURCE)),
-    "ExpireHold": (HoldExpired(SOURCE, HOLD, TEN),),
-    "SuspendWallet": (WalletSuspended(SOURCE, None),),
-    "ReactivateWallet": (WalletReactivated(SOURCE, None),),
-    "CloseWallet": (WalletClosed(SOURCE),),
-    "UpdateMetadata": (WalletMetadataUpdated(SOURCE, '{"plan":"business","tier":2}'),),
+    "CreateWallet": (facts.WalletCreated(SOURCE, "customer-17", "USD", ZERO, "{}"),),
+    "CreditWallet": (facts.WalletCredited(SOURCE, TEN),),
+    "DebitWallet": (facts.WalletDebited(SOURCE, TEN),),
+    "Transfer": (facts.WalletDebited(SOURCE, TEN, TARGET), facts.WalletCredited(TARGET, TEN, SOURCE)),
+    "PlaceHold": (facts.HoldPlaced(SOURCE, HOLD, TEN, HoldType.PAYMENT, None, None, None),),
+    "ReleaseHold": (facts.HoldReleased(SOURCE, HOLD, TEN),),
+    "CaptureHold": (facts.HoldCaptured(SOURCE, HOLD, TEN, ZERO, TARGET), facts.WalletCredited(TARGET, TEN, SOURCE)),
+    "ExpireHold": (facts.HoldExpired(SOURCE, HOLD, TEN),),
+    "SuspendWallet": (facts.WalletSuspended(SOURCE, None),),
+    "ReactivateWallet": (facts.WalletReactivated(SOURCE, None),),
+    "CloseWallet": (facts.WalletClosed(SOURCE),),
+    "UpdateMetadata": (facts.WalletMetadataUpdated(SOURCE, '{"plan":"business","tier":2}'),),
 }
 
 

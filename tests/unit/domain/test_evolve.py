@@ -11,52 +11,40 @@ import pytest
 from tests.unit.domain.scenes import HOLD, LATER, NOW, SOURCE, TARGET, TEN, hold, wallet
 from worker.contracts.money import ZERO
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
+from worker.domain import facts
 from worker.domain.evolve import evolve, evolve_hold
-from worker.domain.facts import (
-    Fact,
-    HoldCaptured,
-    HoldExpired,
-    HoldPlaced,
-    HoldReleased,
-    WalletClosed,
-    WalletCreated,
-    WalletCredited,
-    WalletDebited,
-    WalletMetadataUpdated,
-    WalletReactivated,
-    WalletSuspended,
-)
+from worker.domain.facts import Fact
 
 FOUR, SIX = Decimal("4.0000"), Decimal("6.0000")
-PLACED = HoldPlaced(SOURCE, HOLD, TEN, HoldType.ESCROW, "r", '{"a":1}', LATER)
+PLACED = facts.HoldPlaced(SOURCE, HOLD, TEN, HoldType.ESCROW, "r", '{"a":1}', LATER)
 # What each fact changes in a suspended wallet of 100, 20 of them held, besides its version and its time.
 CHANGES = [
-    (WalletCredited(SOURCE, TEN), {"balance": Decimal("110.0000")}),
-    (WalletCredited(SOURCE, TEN, TARGET), {"balance": Decimal("110.0000")}),
-    (WalletDebited(SOURCE, TEN), {"balance": Decimal("90.0000")}),
-    (WalletDebited(SOURCE, TEN, TARGET), {"balance": Decimal("90.0000")}),
+    (facts.WalletCredited(SOURCE, TEN), {"balance": Decimal("110.0000")}),
+    (facts.WalletCredited(SOURCE, TEN, TARGET), {"balance": Decimal("110.0000")}),
+    (facts.WalletDebited(SOURCE, TEN), {"balance": Decimal("90.0000")}),
+    (facts.WalletDebited(SOURCE, TEN, TARGET), {"balance": Decimal("90.0000")}),
     (PLACED, {"held_balance": Decimal("30.0000")}),
-    (HoldReleased(SOURCE, HOLD, TEN), {"held_balance": Decimal("10.0000")}),
-    (HoldExpired(SOURCE, HOLD, TEN), {"held_balance": Decimal("10.0000")}),
+    (facts.HoldReleased(SOURCE, HOLD, TEN), {"held_balance": Decimal("10.0000")}),
+    (facts.HoldExpired(SOURCE, HOLD, TEN), {"held_balance": Decimal("10.0000")}),
     (
-        HoldCaptured(SOURCE, HOLD, TEN, ZERO),
+        facts.HoldCaptured(SOURCE, HOLD, TEN, ZERO),
         {"balance": Decimal("90.0000"), "held_balance": Decimal("10.0000")},
     ),
     (
-        HoldCaptured(SOURCE, HOLD, FOUR, SIX, TARGET),
+        facts.HoldCaptured(SOURCE, HOLD, FOUR, SIX, TARGET),
         {"balance": Decimal("96.0000"), "held_balance": Decimal("10.0000")},
     ),
-    (WalletSuspended(SOURCE, "r"), {"status": WalletStatus.SUSPENDED}),
-    (WalletReactivated(SOURCE, None), {"status": WalletStatus.ACTIVE}),
-    (WalletClosed(SOURCE), {"status": WalletStatus.CLOSED}),
-    (WalletMetadataUpdated(SOURCE, '{"b":2}'), {"metadata": '{"b":2}'}),
+    (facts.WalletSuspended(SOURCE, "r"), {"status": WalletStatus.SUSPENDED}),
+    (facts.WalletReactivated(SOURCE, None), {"status": WalletStatus.ACTIVE}),
+    (facts.WalletClosed(SOURCE), {"status": WalletStatus.CLOSED}),
+    (facts.WalletMetadataUpdated(SOURCE, '{"b":2}'), {"metadata": '{"b":2}'}),
 ]
 AFTER_CREATION = [pytest.param(fact, id=type(fact).__name__) for fact, _ in CHANGES]
 ENDS = [
-    (HoldReleased(SOURCE, HOLD, TEN), {"status": HoldStatus.RELEASED, "released_at": NOW}),
-    (HoldExpired(SOURCE, HOLD, TEN), {"status": HoldStatus.EXPIRED}),
+    (facts.HoldReleased(SOURCE, HOLD, TEN), {"status": HoldStatus.RELEASED, "released_at": NOW}),
+    (facts.HoldExpired(SOURCE, HOLD, TEN), {"status": HoldStatus.EXPIRED}),
     (
-        HoldCaptured(SOURCE, HOLD, FOUR, SIX),
+        facts.HoldCaptured(SOURCE, HOLD, FOUR, SIX),
         {"status": HoldStatus.CAPTURED, "captured_at": NOW, "captured_amount": FOUR},
     ),
 ]
@@ -64,13 +52,13 @@ ENDS = [
 
 def test_every_fact_is_folded_here():
     """No fact is forgotten."""
-    assert {WalletCreated, *(type(fact) for fact, _ in CHANGES)} == set(get_args(Fact))
+    assert {facts.WalletCreated, *(type(fact) for fact, _ in CHANGES)} == set(get_args(Fact))
 
 
 @pytest.mark.parametrize("created_with", ["0.0000", "12.5000"])
 def test_a_wallet_begins_at_version_0_and_active(created_with):
     """`WalletCreated` is revision 0 of the stream."""
-    fact = WalletCreated(SOURCE, "customer-17", "EUR", Decimal(created_with), '{"a":1}')
+    fact = facts.WalletCreated(SOURCE, "customer-17", "EUR", Decimal(created_with), '{"a":1}')
 
     new = evolve(None, fact, NOW)
 
