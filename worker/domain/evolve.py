@@ -26,7 +26,7 @@ def evolve(wallet: Wallet | None, fact: Fact, now: datetime) -> Wallet:
     if isinstance(fact, facts.WalletCreated):
         return _created(fact, now)
     if wallet is None:
-        raise ValueError("only facts.WalletCreated can happen to a wallet that is not there")
+        raise ValueError("only WalletCreated can happen to a wallet that is not there")
     match fact:
         case facts.WalletCredited():
             return _changed(wallet, now, balance=fact.amount)
@@ -55,7 +55,7 @@ def evolve_hold(hold: Hold | None, fact: HoldFact, now: datetime) -> Hold:
     if isinstance(fact, facts.HoldPlaced):
         return _placed(fact, now)
     if hold is None:
-        raise ValueError("only facts.HoldPlaced can happen to a hold that is not there")
+        raise ValueError("only HoldPlaced can happen to a hold that is not there")
     match fact:
         case facts.HoldReleased():
             return hold._replace(status=HoldStatus.RELEASED, released_at=now, updated_at=now)
