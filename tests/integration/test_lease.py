@@ -62,9 +62,15 @@ async def redis(settings: Settings) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def contend(settings: Settings) -> AsyncIterator[Callable[[], Contender]]:
-    """Start contenders for a lease of the test's own."""
-    name, started = uuid4().hex, []
+def name() -> str:
+    """The name of a lease of the test's own."""
+    return uuid4().hex
+
+
+@pytest.fixture
+async def contend(settings: Settings, name: str) -> AsyncIterator[Callable[[], Contender]]:
+    """Start contenders for that lease."""
+    started: list[Contender] = []
 
     def start() -> Contender:
         started.append(Contender(Lease(settings, name)))
@@ -95,13 +101,13 @@ async def test_one_works_and_the_other_takes_over_when_it_stops(contend):
     assert two.runs[0] == one.runs[0] + 1
 
 
-async def test_a_dead_holder_is_followed_by_another(contend, redis):
+async def test_a_dead_holder_is_followed_by_another(contend, redis, name):
     """What it left behind in Redis runs out by itself; the number grows on."""
-    one = contend()
-    key = KEY_PREFIX + one.lease.name
+    key = KEY_PREFIX + name
     await redis.set(key, "of a process that died", px=round(LEASE_S * 1000))
     await redis.set(f"{key}:number", 41)
 
+    one = contend()
     await eventually(lambda: one.works, "the take-over", LEASE_S + 3)
 
     assert one.runs == [42]
