@@ -36,8 +36,8 @@ check: install  ## lint, types, import rules
 test: check  ## check, and every test, on real servers
 	$(BIN)/pytest
 
-bench: install  ## measure on this machine
-	$(BIN)/python -m bench.throughput
+bench: install  ## measure on this machine, into docs/
+	$(BIN)/python -m bench --write
 
 schemas: install  ## write schemas/ from the models
 	$(BIN)/wallex schemas

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain, zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import murmur2
@@ -49,13 +49,12 @@ class Load:
         self._producer, self._replies, self._topic, self._partitions = producer, replies, topic, partitions
 
     async def run(self, commands: Sequence[Command]) -> Timing:
-        """Publish `commands`, and wait until each record has its reply; LoadError where one has none, or a wrong one."""
+        """Publish `commands`, and wait until each record has its reply; LoadError where one has none or a wrong one."""
         batches = list(self._batches(commands))
         waiting = Waiting(commands)
+        await self._replies.skip()
         cpu_before, began = time.process_time(), time.perf_counter()
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._publish(batches))
-            both.create_task(self._collect(waiting))
+        await together(self._publish(batches), self._collect(waiting))
         return Timing(time.perf_counter() - began, time.process_time() - cpu_before)
 
     def _batches(self, commands: Sequence[Command]) -> Iterator[tuple[int, BatchBuilder]]:
@@ -105,10 +104,14 @@ class Waiting:
 
 
 class Replies:
-    """The reply topic, from where it ended when this was opened."""
+    """The reply topic."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
+
+    async def skip(self) -> None:
+        """Pass over what is there: the replies to another load's commands."""
+        await self._consumer.seek_to_end()
 
     async def take(self, waiting: Waiting) -> list[ConsumerRecord]:
         """The next replies, as soon as there are some; LoadError where none comes for `STALLED_S`."""
@@ -117,6 +120,16 @@ class Replies:
         if patience.expired() or not polled:
             raise LoadError(f"no reply for {STALLED_S:.0f} s; {len(waiting)} commands wait")
         return list(chain.from_iterable(polled.values()))
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Run all of `work` at once and return the results; the first error ends the others, and is raised as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -130,15 +143,20 @@ def _append(batch: BatchBuilder, command: Command) -> bool:
 
 @asynccontextmanager
 async def open_load(bootstrap_servers: str, topic: str = COMMAND_TOPIC) -> AsyncIterator[Load]:
-    """Connect; the worker must have made its topics. Replies from now on are seen."""
+    """Connect; the worker must have made its topics."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", max_batch_size=BATCH_BYTES)
-    async with producer, open_replies(bootstrap_servers, FETCH_BYTES_MIN) as replies:
+    async with producer, open_replies(producer, bootstrap_servers, FETCH_BYTES_MIN) as replies:
         yield Load(producer, replies, topic, len(await producer.partitions_for(topic)))
 
 
 @asynccontextmanager
-async def open_replies(bootstrap_servers: str, fetch_bytes_min: int) -> AsyncIterator[Replies]:
-    """Read the replies from now on, in pieces of `fetch_bytes_min` where they come fast enough."""
+async def open_replies(
+    producer: AIOKafkaProducer, bootstrap_servers: str, fetch_bytes_min: int
+) -> AsyncIterator[Replies]:
+    """Read the replies, in pieces of `fetch_bytes_min` where they come fast enough.
+
+    `producer` is asked which partitions there are: a consumer knows them only of topics that it is subscribed to.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         enable_auto_commit=False,
@@ -147,8 +165,6 @@ async def open_replies(bootstrap_servers: str, fetch_bytes_min: int) -> AsyncIte
         check_crcs=False,
     )
     async with consumer:
-        await consumer.topics()
-        partitions = consumer.partitions_for_topic(REPLY_TOPIC)
+        partitions = await producer.partitions_for(REPLY_TOPIC)
         consumer.assign([TopicPartition(REPLY_TOPIC, partition) for partition in partitions])
-        await consumer.seek_to_end()
         yield Replies(consumer)

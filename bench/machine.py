@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import asyncpg
 import psutil
 
+from bench.postgres import postgres_version
 from devstack.maven import RESOURCES
 from worker.settings import Settings
 
@@ -44,17 +44,7 @@ def describe_machine() -> dict[str, object]:
 
 async def server_versions(settings: Settings) -> dict[str, str]:
     """Postgres's as it says itself, those of the Java servers as they were fetched."""
-    connection = await asyncpg.connect(
-        host=settings.db_host,
-        port=settings.db_port,
-        user=settings.db_username,
-        password=settings.db_password.get_secret_value(),
-        database=settings.db_name,
-    )
-    try:
-        postgres = str(await connection.fetchval("SHOW server_version"))
-    finally:
-        await connection.close()
+    postgres = await postgres_version(settings)
     return {"Postgres": postgres, "Kafka": _fetched("kafka"), "Elasticsearch": _fetched("elasticsearch")}
 
 

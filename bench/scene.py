@@ -7,128 +7,160 @@ system's temporary one, which may be memory: there `fsync` would cost nothing, a
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.commands import Command, new_ids, openings, transfers
 from bench.cpu import Pids, cpu_seconds, used
-from bench.load import Command, Load, LoadError, open_load, openings, transfers
+from bench.load import Load, LoadError, Timing, open_load
+from bench.postgres import active_seconds
+from bench.processes import PROJECTOR, WORKER, Processes
+from bench.results import Run
+from bench.stand_in import FaultSwitches
 from devstack.ports import free_port
 from devstack.server import HOST
 from devstack.stack import Stack
-from devstack.wallex import WallexProcess, run_wallex
+from devstack.wallex import run_wallex
+from worker.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / ".devstack-bench"
 WALLETS = 10_000
-WARM_UP_COMMANDS = 5_000
+SETTLING_COMMANDS = 8_000
+"""Enough for batches to grow to full size on every partition after a worker took them over; the Java servers get
+faster with it, too."""
 SERVERS = {
     "Postgres": "postgres",
     "Kafka": "kafka",
-    "KurrentDB stand-in": "kurrentdb",
+    "stand-in": "kurrentdb",
     "Elasticsearch": "elasticsearch",
 }
 LOAD = "load"
 EVENTS_METRIC = "wallex_projection_events_total"
-CATCH_UP_S = 120.0
-CATCH_UP_POLL_S = 0.1
+CATCH_UP_S = 300.0
+CATCH_UP_POLL_S = 0.05
+
+Say = Callable[[str], None]
 
 
 class SceneError(Exception):
     """The scene is not as a measurement needs it."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run took: seconds to the last reply, seconds from there until Elasticsearch had all, CPU seconds."""
-
-    commands: int
-    seconds: float
-    catch_up_seconds: float
-    cpu_seconds: Mapping[str, float]
-
-    @property
-    def rate(self) -> float:
-        """Commands a second, from the first publish to the last reply."""
-        return self.commands / self.seconds
-
-
 @dataclass
 class Scene:
-    """A running stack with what is on it. `say` is told what happens."""
+    """A running stack with what is on it.
+
+    `settling` is how many commands settle a worker; `events` are those that the projector, as it runs now, has to read;
+    `replaced` says whether other workers run than the usual one.
+    """
 
     stack: Stack
-    environment: Mapping[str, str]
+    settings: Settings
     load: Load
-    workers: list[WallexProcess]
-    projector: WallexProcess
-    faults_url: str
+    processes: Processes
+    faults: FaultSwitches
     chance: random.Random
-    say: Callable[[str], None]
+    say: Say
+    settling: int
     wallets: list[str] = field(default_factory=list)
     events: int = 0
+    replaced: bool = False
 
-    async def run(self, commands: Sequence[Command]) -> Run:
-        """Send `commands`, wait for the replies and then for the projector, and account for it all."""
-        before = cpu_seconds(self._pids())
+    async def run(self, commands: Sequence[Command], load: Load | None = None) -> Run:
+        """Send `commands` at once, wait for the replies and then for the projector, and account for it all.
+
+        `load` is another one than the usual, for other topics.
+        """
+        return await self.measure(commands, lambda: (load or self.load).run(commands))
+
+    async def measure(self, commands: Sequence[Command], drive: Callable[[], Awaitable[Timing]]) -> Run:
+        """Let `drive` send `commands` and collect the replies, wait for the projector, and account for it all."""
+        before, postgres_before = cpu_seconds(self._pids()), await active_seconds(self.settings)
         try:
-            timing = await self.load.run(commands)
+            timing = await drive()
         except LoadError:
-            self._check()
+            self.processes.check()
             raise
         replied = time.perf_counter()
-        self.events += sum(command.events for command in commands)
-        await self._wait_for_projector()
+        # A command that is sent twice makes its events once.
+        self.events += sum(events for _, events in {(command.id, command.events) for command in commands})
+        await self.wait_for_projector()
         caught_up = time.perf_counter() - replied
         cpu = {**used(before, cpu_seconds(self._pids())), LOAD: timing.cpu_seconds}
-        return Run(len(commands), timing.seconds, caught_up, cpu)
+        postgres = await active_seconds(self.settings) - postgres_before
+        return Run(len(commands), timing.seconds, caught_up, postgres, cpu)
+
+    async def settle(self, load: Load | None = None) -> None:
+        """Let workers that were started just now come to their usual way of working."""
+        await self.run(transfers(self.settling, self.wallets, self.chance), load)
+
+    async def open_wallets(self, count: int) -> list[str]:
+        """Open `count` wallets that nothing else uses."""
+        wallets = new_ids(count, self.chance)
+        await self.run(openings(wallets, self.chance))
+        return wallets
+
+    async def wait_for_projector(self) -> None:
+        """Wait until the projector has read all events, if there is one."""
+        deadline = time.monotonic() + CATCH_UP_S
+        while PROJECTOR in self.processes.running and await self.projected() < self.events:
+            self.processes.check()
+            if time.monotonic() > deadline:
+                raise SceneError(f"the projector is not there after {CATCH_UP_S:.0f} s; see the logs in {FOLDER}")
+            await asyncio.sleep(CATCH_UP_POLL_S)
+
+    async def projected(self) -> float:
+        """How many events the projector has read since it was started."""
+        (projector,) = self.processes.running[PROJECTOR]
+        return await asyncio.to_thread(projector.metric, EVENTS_METRIC)
 
     @asynccontextmanager
-    async def another_worker(self) -> AsyncIterator[None]:
-        """Let a second worker share the partitions inside the block."""
-        with WallexProcess("worker", self.environment, self.stack.folder / "worker-2.log") as worker:
-            self.workers.append(worker)
-            await asyncio.to_thread(worker.wait_ready)
+    async def without_projector(self) -> AsyncIterator[None]:
+        """Stop the projector for the block; behind it another one begins with what it has missed, and is ready."""
+        await self.wait_for_projector()
+        await asyncio.to_thread(self.processes.stop, PROJECTOR)
+        self.events = 0
+        try:
             yield
-            self.workers.remove(worker)
+        finally:
+            await asyncio.to_thread(self.processes.start, PROJECTOR)
 
-    def set_faults(self, **switches: float) -> None:
-        """Set switches of the stand-in (`devstack/kurrentdb/faults.py`)."""
-        body = json.dumps(switches).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.faults_url, body, method="PUT")):
-            return
+    async def replace_workers(self, *command_lines: Sequence[str] | None, **environment: str) -> None:
+        """Let other workers take the place of those there are: one for each of `command_lines`, not settled yet.
+
+        None of them stands for `wallex worker`. `environment` is theirs besides the usual one.
+        """
+        self.replaced = True
+        await asyncio.to_thread(self.processes.stop, WORKER)
+        await asyncio.to_thread(self.processes.start, WORKER, *command_lines, **environment)
+
+    async def restore(self) -> None:
+        """Bring the usual worker back, settled, where others have taken its place."""
+        if self.replaced:
+            await self.replace_workers()
+            await self.settle()
+            self.replaced = False
 
     def _pids(self) -> Pids:
         servers = {label: (self.stack.pid(name),) for label, name in SERVERS.items()}
         lost = [label for label, pids in servers.items() if None in pids]
         if lost:
             raise SceneError(f"no longer running: {', '.join(lost)}; see the logs in {self.stack.folder}")
-        self._check()
-        workers = tuple(worker.pid for worker in self.workers)
-        return {"worker": workers, "projector": (self.projector.pid,), **servers}
-
-    def _check(self) -> None:
-        """Raise where a process of ours has ended."""
-        for process in (*self.workers, self.projector):
-            process.check()
-
-    async def _wait_for_projector(self) -> None:
-        deadline = time.monotonic() + CATCH_UP_S
-        while await asyncio.to_thread(self.projector.metric, EVENTS_METRIC) < self.events:
-            self._check()
-            if time.monotonic() > deadline:
-                raise SceneError(f"the projector is not there after {CATCH_UP_S:.0f} s; see {self.projector.log}")
-            await asyncio.sleep(CATCH_UP_POLL_S)
+        self.processes.check()
+        return {**self.processes.pids(), **servers}
 
 
 @asynccontextmanager
-async def open_scene(say: Callable[[str], None], seed: int = 1) -> AsyncIterator[Scene]:
-    """Bring everything up, open and warm `WALLETS` wallets; stop everything behind the block."""
+async def open_scene(say: Say, seed: int, settling: int) -> AsyncIterator[Scene]:
+    """Bring everything up, open and warm `WALLETS` wallets; stop everything behind the block.
+
+    `settling` commands settle a worker: fewer than `SETTLING_COMMANDS` where a trial must be short.
+    """
     control = free_port()
     stack = Stack(FOLDER, kurrentdb_options=("--control-port", str(control)))
     # What a killed measurement left behind.
@@ -142,25 +174,16 @@ async def open_scene(say: Callable[[str], None], seed: int = 1) -> AsyncIterator
         if code:
             raise SceneError(f"the migrations failed:\n{output}")
         say("starting worker and projector")
-        with (
-            WallexProcess("worker", environment, FOLDER / "worker.log") as worker,
-            WallexProcess("projector", environment, FOLDER / "projector.log") as projector,
-        ):
-            worker.wait_ready()
-            projector.wait_ready()
+        with Processes(environment, FOLDER) as processes:
+            processes.start(WORKER)
+            processes.start(PROJECTOR)
             async with open_load(environment["KAFKA_BOOTSTRAP_SERVERS"]) as load:
-                faults_url = f"http://{HOST}:{control}/faults"
-                scene = Scene(stack, environment, load, [worker], projector, faults_url, random.Random(seed), say)
-                await _warm_up(scene)
+                faults = FaultSwitches(f"http://{HOST}:{control}/faults")
+                settings = Settings.load(environment)
+                scene = Scene(stack, settings, load, processes, faults, random.Random(seed), say, settling)
+                say(f"opening {WALLETS:,} wallets, and warming up")
+                scene.wallets = await scene.open_wallets(WALLETS)
+                await scene.settle()
                 yield scene
     finally:
         stack.down()
-
-
-async def _warm_up(scene: Scene) -> None:
-    """Open the wallets, then let each process do its usual work for a while: the Java servers get faster with it."""
-    scene.say(f"opening {WALLETS:,} wallets, and warming up")
-    ids = [f"{scene.chance.getrandbits(32):08x}-0000-4000-8000-{number:012x}" for number in range(WALLETS)]
-    await scene.run(openings(ids, scene.chance))
-    scene.wallets = ids
-    await scene.run(transfers(WARM_UP_COMMANDS, ids, scene.chance))

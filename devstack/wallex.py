@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -34,13 +34,22 @@ _PROGRAM = Path(sys.executable).with_name("wallex")
 class WallexProcess:
     """A long-running `wallex COMMAND`, started when this is made; leave the `with` block to stop it."""
 
-    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
-        """Start `wallex COMMAND` with `environment`, its log appended to `log`, on a free HTTP port."""
+    def __init__(
+        self,
+        command: str,
+        environment: Mapping[str, str],
+        log: Path,
+        command_line: Sequence[str] | None = None,
+    ) -> None:
+        """Start `wallex COMMAND` with `environment`, its log appended to `log`, on a free HTTP port.
+
+        `command_line` is another program to start in its stead, which answers on that port as it does.
+        """
         self.command, self.log = command, log
         self._port = free_port()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [_PROGRAM, command],
+                command_line or [_PROGRAM, command],
                 env=_hermetic({**environment, "HTTP_PORT": str(self._port)}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,0 +1,34 @@
+"""The schedule of an open loop, and what is seen of a probe."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from bench.open_loop import arrivals
+from bench.visibility import Probe, is_seen
+
+
+def test_arrivals_are_in_order_and_come_at_the_rate():
+    """Independent senders: gaps vary, their mean does not."""
+    times = arrivals(20_000, 1000.0, random.Random(1))
+
+    assert all(earlier <= later for earlier, later in pairwise(times))
+    assert times[-1] == pytest.approx(20.0, rel=0.05)
+
+
+def test_arrivals_are_fixed_by_the_seed():
+    """What the worker does has no say in when the next command is due."""
+    first, second = (arrivals(100, 1000.0, random.Random(1)) for _ in range(2))
+
+    assert first == second
+
+
+@pytest.mark.parametrize(("found", "seen"), [({}, False), ({"w": 6}, False), ({"w": 7}, True), ({"w": 9}, True)])
+def test_a_probe_is_seen_once_a_search_finds_its_version_or_a_later_one(found, seen):
+    """A document holds only the last version of a wallet."""
+    probe = Probe(0.0, "w", 7)
+
+    assert is_seen(probe, found) is seen
