@@ -109,7 +109,7 @@ async def measure_growth(
 
     `settings` name any database of the server; its user may make databases, and the two are dropped in the end. A first
     run on each is not counted: after the filling, as after each checkpoint, the first change of a page writes all of
-    it. A million wallets take some 13 GB and a quarter of an hour. Raises what asyncpg raises.
+    it. A million wallets take some 13 GB and ten minutes. Raises what asyncpg raises.
     """
     async with _database(settings, "bench_empty") as empty, _database(settings, "bench_grown") as grown:
         began = time.perf_counter()

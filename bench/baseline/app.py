@@ -96,14 +96,14 @@ async def handle(body: bytes, message: KafkaMessage) -> None:
         command = COMMAND.validate_json(body)
     except ValidationError as error:
         refused = Refused("InvalidCommand", "The command cannot be read.", reason=str(error))
-        await answer(message, write_reply(None, refused.error, (), datetime.now(UTC)))
+        await answer(message, write_reply(None, refused.error, (), datetime.now(UTC)), {})
         return
     try:
-        reply, events = await run(command)
+        reply, events, replayed = *await run(command), {}
     except IntegrityError:
-        reply, events = await recall(command)
+        reply, events, replayed = await recall(command)
     await asyncio.gather(*(append(entry, wallet) for entry, wallet in events))
-    await answer(message, reply)
+    await answer(message, reply, replayed)
 
 
 async def run(command: Command) -> tuple[str, Events]:
@@ -125,17 +125,17 @@ async def run(command: Command) -> tuple[str, Events]:
     return reply, events
 
 
-async def recall(command: Command) -> tuple[str, Events]:
-    """The stored reply to a command that ran before, and its events, made again from the ledger."""
+async def recall(command: Command) -> tuple[str, Events, dict[str, str]]:
+    """The stored reply to a command that ran before, its events, made again from the ledger, and the reply's header."""
     async with sessions() as session:
         stored = await session.get_one(Inbox, (UUID(command.command_id), 1))
         if stored.fingerprint != fingerprint(command):
             refused = Refused("IdempotencyConflict", "This commandId was used with another payload.")
-            return write_reply(command, refused.error, (), datetime.now(UTC)), []
+            return write_reply(command, refused.error, (), datetime.now(UTC)), [], {}
         made = zip(stored.event_wallet_ids, stored.event_versions, strict=True)
         query = select(Entry, Wallet).join(Wallet, Wallet.id == Entry.wallet_id)
         rows = await session.execute(query.where(tuple_(Entry.wallet_id, Entry.version).in_(list(made))))
-        return stored.reply, [(entry, wallet) for entry, wallet in rows]
+        return stored.reply, [(entry, wallet) for entry, wallet in rows], {"replayed": "true"}
 
 
 def decide(command: Command, wallets: dict[str, Wallet], now: datetime) -> Events:
@@ -291,10 +291,10 @@ def write_reply(command: Command | None, error: dict[str, Any] | None, wallets: 
     return orjson.dumps(reply, default=str).decode()
 
 
-async def answer(message: KafkaMessage, reply: str) -> None:
-    """Publish the reply under the command record's key, and wait until Kafka has it."""
+async def answer(message: KafkaMessage, reply: str, more: dict[str, str]) -> None:
+    """Publish the reply under the command record's key, with `more` headers, and wait until Kafka has it."""
     said = orjson.loads(reply)
-    headers = {"status": said["status"]} | ({"command_id": said["commandId"]} if said["commandId"] else {})
+    headers = {"status": said["status"], **more} | ({"command_id": said["commandId"]} if said["commandId"] else {})
     await broker.publish(
         reply,
         settings.reply_topic,
