@@ -31,7 +31,7 @@ from bench.scene import FOLDER, SETTLING_COMMANDS, Scene, open_scene
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES, CHART = DOCS / "performance.md", DOCS / "performance.json", DOCS / "performance.png"
-COMMANDS = 30_000
+COMMANDS = 20_000
 COMMANDS_MIN = 100
 """Some parts run a small share of them."""
 RUNS = 3

@@ -10,6 +10,7 @@ from bench.parts.baseline import measure_baseline
 from bench.parts.contention import measure_contention
 from bench.parts.curves import measure_curves
 from bench.parts.floor import measure_floor
+from bench.parts.growth import measure_growth
 from bench.parts.latency import measure_latency
 from bench.parts.loads import measure_duplicates, measure_holds, measure_hot, measure_uniform, measure_zipf
 from bench.parts.memory import measure_memory
@@ -30,21 +31,23 @@ class Part:
 
 
 PARTS: Mapping[str, Part] = {
-    "uniform": Part(measure_uniform, "transfers among 10,000 wallets", 1),
-    "hot": Part(measure_hot, "credits to one wallet", 0.5),
+    "uniform": Part(measure_uniform, "transfers among 10,000 wallets", 0.6),
+    "hot": Part(measure_hot, "credits to one wallet", 0.4),
     "baseline": Part(measure_baseline, "what a team would write first, in the worker's place", 1.5, ("uniform", "hot")),
+    # Before there are many events: each rebuild begins with the first one.
+    "projection": Part(measure_projection, "the projector: follow, rebuild, keep up", 4, ("uniform",)),
     "floor": Part(measure_floor, "the same rows written to Postgres alone, in batches and one by one", 1, ("uniform",)),
-    "zipf": Part(measure_zipf, "transfers, few wallets busy and most not", 1, ("uniform",)),
-    "holds": Part(measure_holds, "place holds, then capture or release them", 1, ("uniform",)),
-    "duplicates": Part(measure_duplicates, "every transfer sent twice", 1, ("uniform",)),
-    "contention": Part(measure_contention, "two workers on the same 100 wallets", 1),
-    "latency": Part(measure_latency, "open loop: waiting at 25, 50 and 75 % of capacity", 2.5, ("uniform",)),
-    "projection": Part(measure_projection, "the projector: follow, rebuild, keep up", 5, ("uniform",)),
-    "scale": Part(measure_scale, "1, 2 and 4 worker processes", 1.5, ("uniform",)),
-    "append": Part(measure_append, "an append call a batch, and a server without that call", 1, ("uniform",)),
-    "curves": Part(measure_curves, "batch size, batches in flight, partitions", 5, ("uniform",)),
-    "start": Part(measure_start, "process start to first reply", 0.5),
-    "memory": Part(measure_memory, "peak memory of each process; steady load with --minutes", 0.5, ("uniform", "hot")),
+    "zipf": Part(measure_zipf, "transfers, few wallets busy and most not", 0.6, ("uniform",)),
+    "holds": Part(measure_holds, "place holds, then capture or release them", 0.5, ("uniform",)),
+    "duplicates": Part(measure_duplicates, "every transfer sent twice", 0.6, ("uniform",)),
+    "contention": Part(measure_contention, "two workers on the same 100 wallets", 0.6),
+    "latency": Part(measure_latency, "open loop: waiting at 25, 50 and 75 % of capacity", 1.5, ("uniform",)),
+    "scale": Part(measure_scale, "1, 2 and 4 worker processes", 1, ("uniform",)),
+    "append": Part(measure_append, "an append call a batch, and a server without that call", 1.2, ("uniform",)),
+    "curves": Part(measure_curves, "batch size, batches in flight, partitions", 3.5, ("uniform",)),
+    "start": Part(measure_start, "process start to first reply", 0.4),
+    "memory": Part(measure_memory, "peak memory of each process; steady load with --minutes", 0.2, ("uniform", "hot")),
+    "growth": Part(measure_growth, "Postgres alone beside a million other wallets and their history", 7),
 }
 
 

@@ -17,7 +17,7 @@ from bench.results import Row, load_row
 SIZES = (50, 200, 500, 1000, 2000)
 DEPTHS = (0, 1, 2, 4)
 PARTITIONS = (1, 4, 12, 24)
-SHARE = 3
+SHARE = 4
 """A run of a point has one in so many of the usual commands: there are many points."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from bench.floor import Floor, one_at_a_time, prepared_batches
 from bench.measurement import Measurement
@@ -32,6 +32,11 @@ async def _row(measurement: Measurement, name: str, run: Callable[[], Awaitable[
     for number in range(measurement.runs):
         measurement.scene.say(f"Postgres alone, {name}: run {number + 1} of {measurement.runs}")
         found.append(await run())
+    return floor_row(name, f"Postgres alone: {found[0].what}", found)
+
+
+def floor_row(name: str, what: str, found: Sequence[Floor]) -> Row:
+    """The row of some runs on Postgres alone."""
     rates = [floor.rate for floor in found]
     figures = {
         RATE: median_of(rates, float),
@@ -43,4 +48,4 @@ async def _row(measurement: Measurement, name: str, run: Callable[[], Awaitable[
         "Postgres": median_of(found, lambda floor: floor.postgres_cpu_us),
         "load": median_of(found, lambda floor: floor.client_cpu_us),
     }
-    return Row(name, f"Postgres alone: {found[0].what}", figures, cpu_us)
+    return Row(name, what, figures, cpu_us)

@@ -20,6 +20,8 @@ from devstack.wallex import run_wallex
 KEEPS_UP_S = 0.5
 SHARES = range(40, 101, 10)
 """Percent of the capacity that are tried, from the lowest on, until one is too much."""
+SHARE = 2
+"""A run has one in so many of the usual commands: each rebuild reads the events of all."""
 REBUILT = re.compile(r"rebuilt from ([\d,]+) events in ([\d.]+) s \(([\d,]+) events/s")
 
 
@@ -34,7 +36,7 @@ async def _follow(measurement: Measurement) -> Row:
     for number in range(measurement.runs):
         scene.say(f"projection, follow: run {number + 1} of {measurement.runs}")
         async with scene.without_projector():
-            await scene.run(transfers(measurement.commands, scene.wallets, scene.chance))
+            await scene.run(transfers(measurement.commands // SHARE, scene.wallets, scene.chance))
         rates.append(await _events_per_s(scene))
     return _rates("follow", "projector follows, events", rates)
 

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 from bench.commands import transfers
+from bench.cpu import cpu_seconds
 from bench.load import Timing
 from bench.measurement import Measurement
 from bench.processes import WORKER
-from bench.results import Row, Run, cpu_us, median_of
+from bench.results import Row, Run, median_of
 from bench.scene import Scene
 
 
@@ -17,13 +18,21 @@ async def measure_start(measurement: Measurement) -> list[Row]:
     """Start the worker on a topic where one command waits; the servers run and have no other work."""
     scene, what = measurement.scene, "process start to first reply"
     scene.replaced = True
-    runs = await measurement.repeat(what, lambda: _start(scene))
+    cpu: list[float] = []
+
+    async def run() -> Run:
+        started = await _start(scene)
+        cpu.append(cpu_seconds(scene.processes.pids())[WORKER])
+        return started
+
+    runs = await measurement.repeat(what, run)
     figures = {
         "first_reply_s": median_of(runs, lambda run: run.seconds),
         "lowest": min(run.seconds for run in runs),
         "highest": max(run.seconds for run in runs),
+        "worker_cpu_s": median_of(cpu, float),
     }
-    return [Row("start", what, figures, cpu_us(runs))]
+    return [Row("start", what, figures)]
 
 
 async def _start(scene: Scene) -> Run:
