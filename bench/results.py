@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
-RATE = "commands_per_s"
+RATE, BEHIND = "commands_per_s", "elasticsearch_behind_s"
 
 Of = TypeVar("Of")
 
@@ -66,7 +66,7 @@ def load_row(name: str, what: str, runs: Sequence[Run], **figures: float) -> Row
         RATE: median(rates),
         "lowest": min(rates),
         "highest": max(rates),
-        "elasticsearch_behind_s": median(run.catch_up_seconds for run in runs),
+        BEHIND: median(run.catch_up_seconds for run in runs),
         # Of all runs together: sessions report it with a delay, so one run's share may show in the next one's.
         "in_postgres_us": sum(run.postgres_seconds for run in runs) / sum(run.commands for run in runs) * 1e6,
         **figures,

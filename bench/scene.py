@@ -31,8 +31,8 @@ from worker.settings import Settings
 FOLDER = Path(__file__).parents[1] / ".devstack-bench"
 WALLETS = 10_000
 SETTLING_COMMANDS = 8_000
-"""Enough for batches to grow to full size on every partition after a worker took them over; the Java servers get
-faster with it, too."""
+"""Enough for batches to grow to 500 commands on each of 12 partitions after a worker took them over; the Java servers
+get faster with it, too."""
 SERVERS = {
     "Postgres": "postgres",
     "Kafka": "kafka",
@@ -42,7 +42,7 @@ SERVERS = {
 LOAD = "load"
 EVENTS_METRIC = "wallex_projection_events_total"
 CATCH_UP_S = 300.0
-CATCH_UP_POLL_S = 0.05
+CATCH_UP_POLL_S = 0.1
 
 Say = Callable[[str], None]
 
@@ -95,9 +95,12 @@ class Scene:
         postgres = await active_seconds(self.settings) - postgres_before
         return Run(len(commands), timing.seconds, caught_up, postgres, cpu)
 
-    async def settle(self, load: Load | None = None) -> None:
-        """Let workers that were started just now come to their usual way of working."""
-        await self.run(transfers(self.settling, self.wallets, self.chance), load)
+    async def settle(self, load: Load | None = None, times: int = 1) -> None:
+        """Let workers that were started just now come to their usual way of working.
+
+        `times`: their batches grow so many times as large as usual, or on so many times as many partitions.
+        """
+        await self.run(transfers(self.settling * times, self.wallets, self.chance), load)
 
     async def open_wallets(self, count: int) -> list[str]:
         """Open `count` wallets that nothing else uses."""

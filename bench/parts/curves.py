@@ -7,47 +7,65 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from bench.commands import transfers
 from bench.load import COMMAND_TOPIC, open_load
 from bench.measurement import Measurement
 from bench.results import Row, load_row
+from worker.contracts.topics import PARTITIONS
+from worker.inbox.partitions import BATCH_RECORDS_MAX
 
-SIZES = (50, 200, 500, 1000, 2000)
-DEPTHS = (0, 1, 2, 4)
-PARTITIONS = (1, 4, 12, 24)
 SHARE = 4
 """A run of a point has one in so many of the usual commands: there are many points."""
 
 
+@dataclass(frozen=True)
+class Point:
+    """A worker with `constant`, an option of `bench.worker`, at `value`; `times` as in `Scene.settle`."""
+
+    constant: str
+    value: int
+    what: str
+    times: int = 1
+    topic: str = COMMAND_TOPIC
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _batch(size: int) -> Point:
+    return Point("batch", size, f"batches of up to {size}", max(1, size // BATCH_RECORDS_MAX))
+
+
+def _depth(batches: int) -> Point:
+    return Point("depth", batches, f"batches between stages: {batches}")
+
+
+def _partitions(count: int) -> Point:
+    topic = f"wallet.commands.of-{count}"
+    environment = {"COMMAND_TOPICS": topic, "KAFKA_GROUP_ID": topic}
+    return Point("partitions", count, f"partitions: {count}", max(1, count // PARTITIONS), topic, environment)
+
+
+POINTS = (
+    *map(_batch, (50, 200, 500, 1000, 2000)),
+    *map(_depth, (0, 1, 2, 4)),
+    *map(_partitions, (1, 4, 12, 24)),
+)
+
+
 async def measure_curves(measurement: Measurement) -> list[Row]:
     """Measure all points of the three curves."""
-    rows = [await _point(measurement, "batch", size, f"batches of up to {size}") for size in SIZES]
-    rows += [await _point(measurement, "depth", depth, f"batches between stages: {depth}") for depth in DEPTHS]
-    for partitions in PARTITIONS:
-        topic = f"wallet.commands.of-{partitions}"
-        environment = {"COMMAND_TOPICS": topic, "KAFKA_GROUP_ID": topic}
-        what = f"partitions: {partitions}"
-        rows.append(await _point(measurement, "partitions", partitions, what, topic=topic, environment=environment))
-    return rows
+    return [await _measure(measurement, point) for point in POINTS]
 
 
-async def _point(
-    measurement: Measurement,
-    constant: str,
-    value: int,
-    what: str,
-    *,
-    topic: str = COMMAND_TOPIC,
-    environment: Mapping[str, str] | None = None,
-) -> Row:
-    """One point: the rate with `constant` at `value`, of which `bench.worker` has an option."""
-    scene = measurement.scene
-    worker = (sys.executable, "-m", "bench.worker", f"--{constant}", str(value))
-    await scene.replace_workers(worker, **(environment or {}))
-    async with open_load(scene.settings.kafka_bootstrap_servers, topic) as load:
-        await scene.settle(load)
-        count = measurement.commands // SHARE
-        runs = await measurement.repeat(what, lambda: scene.run(transfers(count, scene.wallets, scene.chance), load))
-    return replace(load_row(f"{constant}_{value}", what, runs), chosen={constant: value})
+async def _measure(measurement: Measurement, point: Point) -> Row:
+    scene, count = measurement.scene, measurement.commands // SHARE
+    worker = (sys.executable, "-m", "bench.worker", f"--{point.constant}", str(point.value))
+    await scene.replace_workers(worker, **point.environment)
+    async with open_load(scene.settings.kafka_bootstrap_servers, point.topic) as load:
+        await scene.settle(load, point.times)
+        runs = await measurement.repeat(
+            point.what, lambda: scene.run(transfers(count, scene.wallets, scene.chance), load)
+        )
+    row = load_row(f"{point.constant}_{point.value}", point.what, runs)
+    return replace(row, chosen={point.constant: point.value})

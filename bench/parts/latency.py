@@ -6,10 +6,12 @@ and of those the medians of the runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.commands import credits_to
 from bench.measurement import Measurement
-from bench.open_loop import Due, Latencies
-from bench.results import Row, Run, load_row, median_of, percentile
+from bench.open_loop import Due, Latencies, OpenLoop
+from bench.results import BEHIND, Row, Run, load_row, median_of, percentile
 from bench.scene import Scene
 from bench.steady import open_loop_on, run_open_loop, steady_transfers
 from bench.visibility import Probe
@@ -26,21 +28,21 @@ async def measure_latency(measurement: Measurement) -> list[Row]:
     """Measure each share of the capacity that the part `uniform` found, for as long as one of its runs took."""
     scene = measurement.scene
     probes = dict.fromkeys(await scene.open_wallets(PROBE_WALLETS), 0)
-    rows = []
     async with open_loop_on(scene) as loop:
-        for share in SHARES:
-            what = f"open loop at {share} % of capacity"
-            count, rate = measurement.commands * share // 100, measurement.capacity * share / 100
-            found: list[Latencies] = []
+        return [await _measure(measurement, loop, share, probes) for share in SHARES]
 
-            async def run(count: int = count, rate: float = rate, found: list[Latencies] = found) -> Run:
-                measured, latencies = await run_open_loop(scene, loop, make_schedule(scene, count, rate, probes))
-                found.append(latencies)
-                return measured
 
-            runs = await measurement.repeat(what, run)
-            rows.append(load_row(f"latency_{share}", what, runs, **_percentiles(found)))
-    return rows
+async def _measure(measurement: Measurement, loop: OpenLoop, share: int, probes: dict[str, int]) -> Row:
+    scene, what = measurement.scene, f"open loop at {share} % of capacity"
+    count, rate = measurement.commands * share // 100, measurement.capacity * share / 100
+    found: list[Latencies] = []
+
+    async def run() -> Run:
+        measured, latencies = await run_open_loop(scene, loop, make_schedule(scene, count, rate, probes))
+        found.append(latencies)
+        return measured
+
+    return _row(f"latency_{share}", what, await measurement.repeat(what, run), found)
 
 
 def make_schedule(scene: Scene, count: int, rate: float, probes: dict[str, int]) -> list[Due]:
@@ -53,6 +55,13 @@ def make_schedule(scene: Scene, count: int, rate: float, probes: dict[str, int])
         probes[wallet] += 1
         schedule[number] = Due(at, credit, Probe(at, wallet, probes[wallet]))
     return schedule
+
+
+def _row(name: str, what: str, runs: list[Run], found: list[Latencies]) -> Row:
+    row = load_row(name, what, runs, **_percentiles(found))
+    # A run ends when all probes are visible: behind that there is nothing to wait for.
+    figures = {figure: value for figure, value in row.figures.items() if figure != BEHIND}
+    return replace(row, figures=figures)
 
 
 def _percentiles(found: list[Latencies]) -> dict[str, float]:
