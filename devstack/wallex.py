@@ -49,7 +49,7 @@ class WallexProcess:
         self._port = free_port()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command_line or [_PROGRAM, command],
+                command_line or [str(_PROGRAM), command],
                 env=_hermetic({**environment, "HTTP_PORT": str(self._port)}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

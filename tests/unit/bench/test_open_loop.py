@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from bench.commands import new_ids
 from bench.open_loop import arrivals
+from bench.parts.latency import PROBE_EVERY, make_schedule
 from bench.visibility import Probe, is_seen
 
 
@@ -32,3 +35,19 @@ def test_a_probe_is_seen_once_a_search_finds_its_version_or_a_later_one(found, s
     probe = Probe(0.0, "w", 7)
 
     assert is_seen(probe, found) is seen
+
+
+def test_one_command_in_twenty_is_a_probe_whose_version_is_known_in_advance():
+    """Its wallets are credited by nothing else, from run to run."""
+    ids = new_ids(13, random.Random(1))
+    probes = dict.fromkeys(ids[:3], 0)
+    scene = SimpleNamespace(wallets=ids[3:], chance=random.Random(1))
+
+    runs = [make_schedule(scene, 100, 1000.0, probes) for _ in range(2)]
+
+    made = [due.probe for run in runs for due in run if due.probe is not None]
+    assert len(made) == 2 * 100 // PROBE_EVERY
+    assert [(probe.wallet, probe.version) for probe in made[:4]] == [(ids[0], 1), (ids[1], 1), (ids[2], 1), (ids[0], 2)]
+    assert all(due.probe.at == due.at for run in runs for due in run if due.probe is not None)
+    for wallet, version in probes.items():
+        assert [probe.version for probe in made if probe.wallet == wallet] == list(range(1, version + 1))
