@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -30,9 +31,9 @@ def fingerprint(command: Command) -> bytes:
     ).digest()
 
 
-def _meaning(value: object) -> object:
+def _meaning(value: Decimal | PartModel) -> object:
     """A part of a group by its fields, as a command is; money as text."""
-    return value.__dict__ if isinstance(value, PartModel) else str(value)
+    return str(value) if isinstance(value, Decimal) else value.__dict__
 
 
 def unreadable(error: ValidationError) -> Rejected:

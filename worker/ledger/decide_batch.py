@@ -150,7 +150,7 @@ def _recalled(received: Received, decided: Decided) -> Outcome | None:
 def _run(received: Received, decided: Decided, now_text: str) -> Outcome:
     """Decide a command for the first time, or again after an unexpected failure."""
     command = received.command
-    if isinstance(command, Atomic):
+    if command.type == "Atomic":
         return _run_group(received, command, decided, now_text)
     decision = decide(command, decided.book, decided.now)
     if isinstance(decision, Rejected):
@@ -175,7 +175,7 @@ def _run_group(received: Received, command: Atomic, decided: Decided, now_text: 
 
 def _happen(received: Received, steps: Sequence[Step], decided: Decided) -> list[Happened]:
     command = received.command
-    cause = Cause(command.command_id, received.envelope, command if isinstance(command, Atomic) else None)
+    cause = Cause(command.command_id, received.envelope, command if command.type == "Atomic" else None)
     for _, fact in steps:
         if isinstance(fact, HoldPlaced):
             decided.placed[fact.hold_id] = received.envelope
