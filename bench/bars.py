@@ -87,7 +87,7 @@ BARS = (
     Bar("grown database against an empty one", 0.85, "of the rate", _rates("growth_grown", "growth_empty")),
     Bar("duplicates against first deliveries", 1, "of the rate", _rates("duplicates", "uniform")),
     Bar("delayed appends against undelayed ones", 0.5, "of the rate", _rates("contention_delayed", "contention")),
-    Bar("rebuild from the start", 8000, "events/s", _figure("rebuild", "events_per_s")),
+    Bar("rebuild from the start", 8000, "events/s", _figure("rebuild", "per_s")),
     Bar("worker's peak memory", 200, "MB", _figure("memory_worker", "mb"), at_most=True),
     Bar(
         "worker's memory after a steady load against its first tenth",

@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.results import RATE
 
@@ -43,11 +44,12 @@ PROCESSES = {
     "Elasticsearch": "#c9a227",
     "load": "#c4c9cf",
 }
+HEADROOM = 1.1
 LOADS = (25, 50, 75)
 LATENCIES = {
     "reply_p50_ms": ("reply, p50", "#6fa8dc", "-"),
     "reply_p99_ms": ("reply, p99", OURS, "-"),
-    "reply_p99_9_ms": ("reply, p99.9", "#0b2f5b", "-"),
+    "reply_p99.9_ms": ("reply, p99.9", "#0b2f5b", "-"),
     "visible_p50_ms": ("visible, p50", "#e3c567", "--"),
     "visible_p99_ms": ("visible, p99", "#b8860b", "--"),
 }
@@ -69,9 +71,9 @@ def write_chart(report: Mapping[str, Any], file: Path) -> None:
     _draw_rates(rates, rows)
     _draw_cpu(cpu, rows)
     _draw_latency(latency, rows)
+    highest = max((rate for name in CURVES for _, rate in _points(rows, name)), default=0)
     for panel, name in zip(panels[1], CURVES, strict=True):
-        _draw_curve(panel, rows, name)
-        panel.sharey(panels[1][0])
+        _draw_curve(panel, rows, name, highest)
     machine = report["machine"]
     figure.suptitle(
         f"{machine['measured_at']}, {machine['cores']} cores for everything, medians of {report['runs']} runs", size=11
@@ -117,20 +119,21 @@ def _draw_latency(panel: Axes, rows: Rows) -> None:
         panel.plot(loads, values, color=color, linestyle=style, marker="o", markersize=4, label=label)
     panel.set_yscale("log")
     panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.set_xticks(loads, [f"{load} %" for load in loads])
     panel.set_xlabel("of capacity")
     panel.set_title("ms from due to …", loc="left")
     panel.legend(frameon=False, fontsize=8)
 
 
-def _draw_curve(panel: Axes, rows: Rows, constant: str) -> None:
+def _draw_curve(panel: Axes, rows: Rows, constant: str, highest: float) -> None:
     points = _points(rows, constant)
     if not points:
         _leave_empty(panel)
         return
     # As places in a row: the steps are what was chosen, not what lies between them.
     panel.plot([f"{x:g}" for x, _ in points], [rate for _, rate in points], color=OURS, marker="o", markersize=4)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, highest * HEADROOM)
     panel.set_xlabel(CURVES[constant])
     panel.set_title("commands a second", loc="left")
 

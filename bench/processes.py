@@ -61,7 +61,8 @@ class Processes:
 
     def pids(self) -> Pids:
         """The process ids of each kind."""
-        return {kind: tuple(process.pid for process in processes) for kind, processes in self.running.items()}
+        kinds = [kind for kind in (WORKER, PROJECTOR, SCHEDULER) if kind in self.running]
+        return {kind: tuple(process.pid for process in self.running[kind]) for kind in kinds}
 
     def peaks_mb(self) -> dict[str, float]:
         """The most memory, in MB, that one `wallex` process of each kind has taken, whether it still runs or not."""

@@ -62,8 +62,8 @@ class Report:
 
 
 def as_tables(report: Report) -> list[Table]:
-    """A table for each part, and the bars."""
-    tables = [_table(part.part, cells(part.rows)) for part in report.parts if part.rows]
+    """A table for each kind of figures, and the bars."""
+    tables = [_table(title, lines) for title, lines in grouped(report.parts)]
     return [*tables, _table("bars", bar_cells(judge(report.rows)))]
 
 
@@ -78,12 +78,24 @@ def write_block(report: Report, page: Path) -> None:
 
 
 def as_markdown(report: Report) -> str:
-    """The bars, then a table for each part."""
+    """The bars, then a table for each kind of figures, then what failed."""
     blocks = [_conditions(report), CHART, "### Bars", _markdown(bar_cells(judge(report.rows)))]
-    for part in report.parts:
-        blocks += [f"### {part.part}: {part.what}", f"Failed: {part.error}" if part.error else ""]
-        blocks += [_markdown(cells(part.rows)) if part.rows else ""]
-    return "\n\n".join(block for block in blocks if block)
+    for title, lines in grouped(report.parts):
+        blocks += [f"### {title}", _markdown(lines)]
+    blocks += [f"Failed: {part.part}: {part.error}" for part in report.parts if part.error]
+    return "\n\n".join(blocks)
+
+
+def grouped(parts: Sequence[Measured]) -> list[tuple[str, list[list[str]]]]:
+    """The cells of the parts' tables with their titles; parts with the same columns share one."""
+    titles: dict[tuple[str, ...], list[str]] = {}
+    lines: dict[tuple[str, ...], list[list[str]]] = {}
+    for part in parts:
+        if part.rows:
+            header, *rest = cells(part.rows)
+            titles.setdefault(tuple(header), []).append(part.part)
+            lines.setdefault(tuple(header), [header]).extend(rest)
+    return [(", ".join(titles[header]), lines[header]) for header in lines]
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:

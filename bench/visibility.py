@@ -46,6 +46,8 @@ class Visibility:
     async def connect(cls, url: str) -> AsyncIterator[Visibility]:
         """Connect to Elasticsearch."""
         async with connect_elasticsearch(url) as client:
+            # An index in which nobody has searched for half a minute shows new documents late to the first who does.
+            await client.search(index=WALLETS.alias, size=0)
             yield cls(client)
 
     async def watch(self, probes: Sequence[Probe], began: float) -> list[float]:

@@ -21,7 +21,7 @@ SHARES = (25, 50, 75)
 PROBE_WALLETS = 200
 PROBE_EVERY = 20
 """One command in so many is a probe: a credit to a wallet of which only probes know."""
-PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9}
+PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
 
 
 async def measure_latency(measurement: Measurement) -> list[Row]:

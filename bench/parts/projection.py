@@ -12,7 +12,7 @@ import time
 from bench.commands import transfers
 from bench.measurement import Measurement
 from bench.open_loop import OpenLoop
-from bench.results import RATE, Row, median_of
+from bench.results import Row, median_of
 from bench.scene import CATCH_UP_POLL_S, Scene, SceneError
 from bench.steady import open_loop_on, run_open_loop, steady_transfers
 from devstack.wallex import run_wallex
@@ -72,7 +72,7 @@ async def _rebuild(measurement: Measurement) -> Row:
 
 
 def _rates(name: str, what: str, rates: list[float]) -> Row:
-    figures = {"events_per_s": median_of(rates, float), "lowest": min(rates), "highest": max(rates)}
+    figures = {"per_s": median_of(rates, float), "lowest": min(rates), "highest": max(rates)}
     return Row(name, what, figures)
 
 
@@ -82,8 +82,7 @@ async def _keep_up(measurement: Measurement) -> Row:
         for number in range(measurement.runs):
             scene.say(f"projection, keeping up: run {number + 1} of {measurement.runs}")
             rates.append(await _highest_rate(measurement, loop))
-    figures = {RATE: median_of(rates, float), "lowest": min(rates), "highest": max(rates)}
-    return Row("keeping_up", "Elasticsearch keeps up, commands", figures)
+    return _rates("keeping_up", "Elasticsearch keeps up, commands", rates)
 
 
 async def _highest_rate(measurement: Measurement, loop: OpenLoop) -> float:

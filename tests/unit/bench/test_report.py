@@ -8,7 +8,7 @@ import pytest
 
 from bench.chart import CURVES, write_chart
 from bench.parts import PARTS, in_order
-from bench.report import BEGIN, END, Measured, Report, as_markdown, as_tables, cells, number, write_block
+from bench.report import BEGIN, END, Measured, Report, as_markdown, as_tables, cells, grouped, number, write_block
 from bench.results import RATE, Row
 
 MACHINE = {
@@ -64,9 +64,25 @@ def test_a_part_that_failed_is_told_beside_those_that_did_not():
         ("hot", "LoadError: no reply"),
     ]
     assert told["parts"][0]["rows"][0]["figures"][RATE] == 2000
-    assert "Failed: LoadError: no reply" in as_markdown(report)
+    assert "Failed: hot: LoadError: no reply" in as_markdown(report)
     assert [table.title for table in as_tables(report)] == ["uniform", "bars"]
     json.dumps(told)
+
+
+def test_parts_with_the_same_columns_share_a_table():
+    """What may be compared stands together."""
+    start = Row("start", "start", {"first_reply_s": 1.25})
+    other = Row("zipf", "by Zipf's law", UNIFORM.figures, UNIFORM.cpu_us)
+    parts = [
+        Measured("uniform", "x", [UNIFORM], 1),
+        Measured("start", "y", [start], 1),
+        Measured("zipf", "z", [other], 1),
+    ]
+
+    found = grouped(parts)
+
+    assert [title for title, _ in found] == ["uniform, zipf", "start"]
+    assert [line[0] for line in found[0][1]] == ["", "transfers", "by Zipf's law"]
 
 
 def test_the_block_is_replaced_and_the_rest_of_the_page_stays(tmp_path):
@@ -96,7 +112,7 @@ def test_a_page_without_the_marks_is_refused(tmp_path):
 
 def test_the_chart_is_drawn_from_the_json_alone(tmp_path):
     """Of whatever was measured: of all panels, or of none."""
-    waiting = {f"{what}_{share}_ms": 10.0 for what in ("reply", "visible") for share in ("p50", "p99", "p99_9")}
+    waiting = {f"{what}_{share}_ms": 10.0 for what in ("reply", "visible") for share in ("p50", "p99", "p99.9")}
     rows = [UNIFORM, *(Row(f"latency_{load}", "open loop", waiting) for load in (25, 50, 75))]
     rows += [Row(f"{name}_{value}", name, {RATE: 1000.0}, {}, {name: value}) for name in CURVES for value in (4, 12)]
     full, empty = a_report(Measured("uniform", "x", rows, 60)), a_report()
