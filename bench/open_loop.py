@@ -21,7 +21,7 @@ from bench.commands import Command
 from bench.load import COMMAND_TOPIC, Replies, Timing, Waiting, open_replies, partition_of, together
 from bench.visibility import Probe, Visibility
 
-TICK_S = 0.002
+TICK_S = 0.005
 """What falls due within it is sent together; the wait is part of what is measured."""
 
 
