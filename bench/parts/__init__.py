@@ -33,9 +33,9 @@ class Part:
 PARTS: Mapping[str, Part] = {
     "uniform": Part(measure_uniform, "transfers among 10,000 wallets", 0.6),
     "hot": Part(measure_hot, "credits to one wallet", 0.4),
-    "baseline": Part(measure_baseline, "what a team would write first, in the worker's place", 1.5, ("uniform", "hot")),
+    "baseline": Part(measure_baseline, "what a team would write first, in the worker's place", 2, ("uniform", "hot")),
     # Before there are many events: each rebuild begins with the first one.
-    "projection": Part(measure_projection, "the projector: follow, rebuild, keep up", 4, ("uniform",)),
+    "projection": Part(measure_projection, "the projector: follow, rebuild, keep up", 4.5, ("uniform",)),
     "floor": Part(measure_floor, "the same rows written to Postgres alone, in batches and one by one", 1, ("uniform",)),
     "zipf": Part(measure_zipf, "transfers, few wallets busy and most not", 0.6, ("uniform",)),
     "holds": Part(measure_holds, "place holds, then capture or release them", 0.5, ("uniform",)),

@@ -89,7 +89,7 @@ async def _highest_rate(measurement: Measurement, loop: OpenLoop) -> float:
     """The highest of the rates tried at which the projector keeps up; 0 where it is the lowest that is too much."""
     scene, highest = measurement.scene, 0.0
     for share in SHARES:
-        rate, count = measurement.capacity * share / 100, measurement.commands * share // 100
+        rate, count = measurement.capacity * share / 100, measurement.commands * share // 100 // SHARE
         run, _ = await run_open_loop(scene, loop, steady_transfers(scene, count, rate))
         if run.catch_up_seconds > KEEPS_UP_S:
             break
