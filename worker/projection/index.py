@@ -30,9 +30,10 @@ from worker.projection.document import (
 from worker.projection.elastic import IndexLost, elasticsearch_errors
 
 KEYWORD = {"type": "keyword"}
-# Shown and not searched: the integer beside a money text is, and so is the document's own id. To make these searchable
-# as well would cost Elasticsearch a quarter of its time for a line.
+# Shown and not searched: the integer beside a money text is, and the id of an event is its document's. To index these as
+# well would cost Elasticsearch a fifth of its time for a line. By an event's id lines are sorted.
 KEPT = {"type": "keyword", "index": False, "doc_values": False}
+SORTED = {"type": "keyword", "index": False}
 LONG = {"type": "long"}
 # Plain `date` counts milliseconds: two events within one would sort by chance.
 TIME = {"type": "date_nanos"}
@@ -87,7 +88,7 @@ STATEMENT = Projection(
     STATEMENT_TYPES,
     statement_document,
     {
-        "eventId": KEPT,
+        "eventId": SORTED,
         **_keywords("walletId", "eventType", "currency", "ownerId", "counterpartyWalletId"),
         **_keywords("transferId", "groupId", "holdId", "reference", "commandId", "correlationId"),
         **_money("amount", "balance", "heldBalance", "availableBalance"),
