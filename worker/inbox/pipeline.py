@@ -1,15 +1,16 @@
 """What comes after the commit: append, then reply, then commit the offsets; batch after batch, in order.
 
 Each stage works on its own batch, so the append of one, the replies of another and the transaction of a third overlap.
-The queues between them are short: when KurrentDB or Kafka are away they fill up, and nothing more is taken from Kafka.
-Every step is safe to repeat, and a batch leaves a stage only when the stage has done all of it.
+Nobody waits for a commit: while one is under way the next batches are answered, and one commit then serves them all.
+The queues between the stages are short: when KurrentDB or Kafka are away they fill up, and nothing more is taken from
+Kafka. Every step is safe to repeat, and a batch leaves a stage only when the stage has done all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -32,6 +33,8 @@ from worker.retry import until_available
 from worker.telemetry.metrics import WorkerMetrics
 
 BATCHES_BETWEEN_STAGES = 2
+BATCHES_TO_COMMIT_MAX = 16
+"""So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
 ACKNOWLEDGED_WALLETS_MAX = 200_000
 
 log = structlog.get_logger(__name__)
@@ -39,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Pipeline:
-    """The two stages behind the transaction. `run` works until it is cancelled."""
+    """The stages behind the transaction. `run` works until it is cancelled."""
 
     store: EventStore
     engine: AsyncEngine
@@ -48,6 +51,7 @@ class Pipeline:
     metrics: WorkerMetrics
     to_append: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
+    to_commit: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_TO_COMMIT_MAX))
     unanswered: deque[Batch] = field(default_factory=deque)
     acknowledged: dict[str, int] = field(default_factory=dict)
     contradictory: frozenset[str] = frozenset()
@@ -61,16 +65,18 @@ class Pipeline:
         """Wait until every batch that was handed over is answered and its offsets are committed."""
         await self.to_append.join()
         await self.to_reply.join()
+        await self.to_commit.join()
 
     def oldest_timestamp_ms(self) -> int | None:
         """The Kafka timestamp of the oldest record that is decided and not answered; None where there is none."""
         return min((batch.oldest_ms for batch in self.unanswered), default=None)
 
     async def run(self) -> None:
-        """Run both stages."""
+        """Run all stages."""
         async with asyncio.TaskGroup() as stages:
             stages.create_task(self._append_stage())
             stages.create_task(self._reply_stage())
+            stages.create_task(self._commit_stage())
 
     async def _append_stage(self) -> None:
         while True:
@@ -87,12 +93,23 @@ class Pipeline:
             with measured(self.metrics, "reply", batch.took_ms):
                 await self._reply(batch)
             crash_point("reply")
-            with measured(self.metrics, "commit", batch.took_ms):
-                await self._commit(batch)
-            crash_point("offset_commit")
             self.unanswered.remove(batch)
-            report(self.metrics, batch)
+            await self.to_commit.put(batch)
             self.to_reply.task_done()
+
+    async def _commit_stage(self) -> None:
+        while True:
+            batches = [await self.to_commit.get()]
+            while not self.to_commit.empty():
+                batches.append(self.to_commit.get_nowait())
+            took_ms: dict[str, float] = {}
+            with measured(self.metrics, "commit", took_ms):
+                await self._commit(batches)
+            crash_point("offset_commit")
+            for batch in batches:
+                batch.took_ms |= took_ms
+                report(self.metrics, batch)
+                self.to_commit.task_done()
 
     async def _append(self, batch: Batch) -> None:
         """Append the batch's new events, after proving those of its repeated commands that nobody has seen proven."""
@@ -148,11 +165,12 @@ class Pipeline:
             self.consumer().pause(partition.id)
             log.error("partition_stopped", partition=str(partition.id), offset=answered.record.offset)
 
-    async def _commit(self, batch: Batch) -> None:
-        """Commit how far each owned partition of the batch is answered."""
-        for answered in batch.answered:
+    async def _commit(self, batches: Sequence[Batch]) -> None:
+        """Commit how far each owned partition of `batches`, which are answered, is answered."""
+        partitions = set()
+        for answered in (one for batch in batches for one in batch.answered):
             answered.partition.answer(answered.record.offset)
-        partitions = {answered.partition for answered in batch.answered}
+            partitions.add(answered.partition)
         await commit_answered(self.consumer(), partitions)
 
 
