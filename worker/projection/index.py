@@ -30,8 +30,8 @@ from worker.projection.document import (
 from worker.projection.elastic import IndexLost, elasticsearch_errors
 
 KEYWORD = {"type": "keyword"}
-# Shown and not searched: the integer beside a money text is, and the id of an event is its document's. To index these as
-# well would cost Elasticsearch a fifth of its time for a line. By an event's id lines are sorted.
+# Shown and not searched: the integer beside a money text is, and the id of an event is its document's. To index these
+# as well would cost Elasticsearch a fifth of its time for a line. By an event's id lines are sorted.
 KEPT = {"type": "keyword", "index": False, "doc_values": False}
 SORTED = {"type": "keyword", "index": False}
 LONG = {"type": "long"}
