@@ -102,7 +102,7 @@ async def test_whoever_searches_during_a_rebuild_never_sees_less(elasticsearch, 
         await projector.check()
 
     assert seen == sorted(seen)
-    assert len(set(seen)) > 3
+    assert len(set(seen)) > 1
     assert wallet_ids <= found.keys()
     assert [len(one) for one in await everything(elasticsearch, projections)] == [302, 20 + 600 + 1, 0]
     assert await indices_of(elasticsearch, projections) == only(projections, 5)
