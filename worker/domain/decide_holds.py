@@ -46,16 +46,10 @@ def place_hold(part: PlaceHoldPart, book: Book, now: datetime) -> Decision:
 
 def release_hold(part: ReleaseHoldPart, book: Book, now: datetime) -> Decision:
     """Give an active hold free, its time over or not; a suspended wallet does so too."""
-    wallet = book.wallets.get(part.wallet_id)
-    if wallet is None:
-        return no.wallet_not_found(part.wallet_id)
-    refused = at_other_version(part, wallet) or closed(wallet)
-    if refused is not None:
-        return refused
-    hold = _hold_of(wallet, part.hold_id, book)
+    hold = _hold_to_free(part, book)
     if isinstance(hold, Rejected):
         return hold
-    return spent(hold, now) or (HoldReleased(wallet.id, hold.id, hold.amount),)
+    return spent(hold, now) or (HoldReleased(hold.wallet_id, hold.id, hold.amount),)
 
 
 def capture_hold(part: CaptureHoldPart, book: Book, now: datetime) -> Decision:
@@ -82,16 +76,18 @@ def capture_hold(part: CaptureHoldPart, book: Book, now: datetime) -> Decision:
 
 def expire_hold(part: ExpireHoldPart, book: Book, now: datetime) -> Decision:
     """End an active hold whose time is over; a suspended wallet does so too."""
+    hold = _hold_to_free(part, book)
+    if isinstance(hold, Rejected):
+        return hold
+    return ended(hold) or not_due(hold, now) or (HoldExpired(hold.wallet_id, hold.id, hold.amount),)
+
+
+def _hold_to_free(part: ReleaseHoldPart | ExpireHoldPart, book: Book) -> Hold | Rejected:
+    """The hold whose money is to be available again, of a wallet that is not closed."""
     wallet = book.wallets.get(part.wallet_id)
     if wallet is None:
         return no.wallet_not_found(part.wallet_id)
-    refused = at_other_version(part, wallet) or closed(wallet)
-    if refused is not None:
-        return refused
-    hold = _hold_of(wallet, part.hold_id, book)
-    if isinstance(hold, Rejected):
-        return hold
-    return ended(hold) or not_due(hold, now) or (HoldExpired(wallet.id, hold.id, hold.amount),)
+    return at_other_version(part, wallet) or closed(wallet) or _hold_of(wallet, part.hold_id, book)
 
 
 def _capture(part: CaptureHoldPart, hold: Hold, target: Wallet | None, now: datetime) -> Decision:
