@@ -23,6 +23,10 @@ APPEND_BYTES_MAX = 8 * 1024 * 1024
 """As `Run.pieces` counts: half of the 16 MiB that the server takes at least."""
 
 
+class CallMissing(Exception):
+    """The server has no `AppendRecords`: it is older than 26.1."""
+
+
 class AppendRecords:
     """The call, on `connection`."""
 
@@ -38,7 +42,7 @@ class AppendRecords:
         """Append `runs` together, or none of them where a stream stands elsewhere.
 
         Returns those streams' revisions by wallet id; empty: written. Several calls where they are larger than
-        `APPEND_BYTES_MAX`: written then means all of them. Raises `NotImplementedError` where the server has no such
+        `APPEND_BYTES_MAX`: written then means all of them. Raises `CallMissing` where the server has no such
         call, and `grpc.aio.AioRpcError` for everything else.
         """
         for request in build_requests(runs):
@@ -46,7 +50,7 @@ class AppendRecords:
                 await self._call(request, timeout=timeout_s, metadata=self._metadata, credentials=self._credentials)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    raise NotImplementedError(METHOD) from error
+                    raise CallMissing(METHOD) from error
                 revisions = _revisions(error)
                 if not revisions:
                     raise

@@ -19,7 +19,7 @@ from esdbclient.exceptions import EventStoreDBClientException, NotFound
 
 from worker.contracts.events import stream_name
 from worker.errors import Unavailable
-from worker.outbox.append_records import AppendRecords
+from worker.outbox.append_records import AppendRecords, CallMissing
 from worker.outbox.append_to_stream import AppendToStream
 from worker.outbox.connection import Connection, connect
 from worker.outbox.run import Run
@@ -87,7 +87,7 @@ class EventStore:
         if self._has_append_records:
             try:
                 revisions = await AppendRecords(connection)(runs, timeout_s=CALL_TIMEOUT_S)
-            except NotImplementedError:
+            except CallMissing:
                 self._has_append_records = False
                 log.warning("append_records_missing", means="one append for each stream: slower, as safe")
             else:
