@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from worker.codecs import set_codecs
+from worker.errors import Unavailable, from_postgres
 from worker.settings import Settings
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only
@@ -115,6 +116,17 @@ async def raw_transaction(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
         yield raw
         if await raw.execute("COMMIT") != "COMMIT":
             raise asyncpg.InFailedSQLTransactionError("rolled back: an error of a statement in the block was swallowed")
+
+
+@asynccontextmanager
+async def passing_failures() -> AsyncIterator[None]:
+    """For what is tried again until it passes: raise `Unavailable` for every failure of Postgres but a bug."""
+    try:
+        yield
+    except Exception as error:
+        if from_postgres(error) is None:
+            raise
+        raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
 async def _driver_connection(pooled: AsyncConnection) -> RawConnection:

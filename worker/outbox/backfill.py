@@ -6,13 +6,11 @@ made here equals what was appended, or would have been, byte for byte (`ledger/e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.database import RawConnection, raw_connection
-from worker.errors import Unavailable, from_postgres
+from worker.database import passing_failures, raw_connection
 from worker.ledger.entry import Constants, Entry, NewEvent, new_event
 from worker.outbox.run import Run
 
@@ -49,7 +47,7 @@ async def load_runs(engine: AsyncEngine, ranges: Mapping[str, tuple[int, int]]) 
     firsts = [first for first, _ in ranges.values()]
     lasts = [min(last, first + share - 1) for first, last in ranges.values()]
     events: dict[str, list[NewEvent]] = {}
-    async with _reading(engine) as connection:
+    async with passing_failures(), raw_connection(engine) as connection:
         for row in await connection.fetch(LOAD_ENTRIES, list(ranges), firsts, lasts):
             columns = tuple(row)
             entry = Entry(*columns[: len(Entry._fields)])
@@ -66,17 +64,5 @@ async def load_proofs(engine: AsyncEngine, made: Mapping[str, int]) -> list[Run]
 
 async def read_versions(engine: AsyncEngine, wallet_ids: Iterable[str]) -> dict[str, int]:
     """The versions at which the wallets stand in Postgres."""
-    async with _reading(engine) as connection:
+    async with passing_failures(), raw_connection(engine) as connection:
         return {row[0]: row[1] for row in await connection.fetch(READ_VERSIONS, list(wallet_ids))}
-
-
-@asynccontextmanager
-async def _reading(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
-    """Lend a connection for a read, whose every failure but a bug passes with time."""
-    try:
-        async with raw_connection(engine) as connection:
-            yield connection
-    except Exception as error:
-        if from_postgres(error) is None:
-            raise
-        raise Unavailable(f"{type(error).__name__}: {error}") from error

@@ -7,15 +7,13 @@ Postgres's clock. Every function raises `Unavailable` where Postgres cannot serv
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.database import RawConnection, raw_connection, raw_transaction
-from worker.errors import Unavailable, from_postgres
+from worker.database import RawConnection, passing_failures, raw_connection, raw_transaction
 
 REPUBLISH_S = 60.0
 """An expiry that was published and did not take effect by then is published again."""
@@ -79,7 +77,7 @@ async def claim_due_holds(
 
     They are the caller's to publish for `republish_s` seconds: after the commit nobody else gets them before.
     """
-    async with _available(), raw_transaction(engine) as connection:
+    async with passing_failures(), raw_transaction(engine) as connection:
         rows = await connection.fetch(LOCK_DUE_HOLDS, republish_s, page_holds)
         if not rows:
             return []
@@ -91,7 +89,7 @@ async def claim_due_holds(
 
 async def read_lag_s(engine: AsyncEngine) -> float:
     """For how many seconds the longest overdue hold has been due and still reserves money; 0 if there is none."""
-    async with _available(), raw_connection(engine) as connection:
+    async with passing_failures(), raw_connection(engine) as connection:
         return float(await connection.fetchval(READ_LAG) or 0)
 
 
@@ -109,14 +107,3 @@ async def _unused_attempts(connection: RawConnection, holds: Sequence[DueHold]) 
         if not open_ids:
             break
     return attempts
-
-
-@asynccontextmanager
-async def _available() -> AsyncIterator[None]:
-    """Every failure of Postgres but a bug passes with time."""
-    try:
-        yield
-    except Exception as error:
-        if from_postgres(error) is None:
-            raise
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
