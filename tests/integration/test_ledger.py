@@ -222,6 +222,23 @@ async def deadlocks(environment, *engines: AsyncEngine) -> int:
         return await admin.fetchval(query, environment["DB_NAME"])
 
 
+async def test_a_wallet_that_is_made_while_locks_are_waited_for_is_seen(environment, engine, other, monkeypatch):
+    """Who sees what a batch did to one wallet sees also the wallet that it made: there is no time between the two."""
+    a, b = new_id(), new_id()
+    await run(engine, create_wallet(a))
+
+    first, second = await at_once(
+        environment,
+        monkeypatch,
+        run(engine, debit(a, "1"), create_wallet(b, "5")),
+        run(other, transfer(a, b, "99")),
+        commits=True,
+    )
+
+    assert codes([*first, *second]) == ["accepted"] * 3
+    assert {id_: str(balance) for id_, (balance, _) in (await balances(engine)).items()} == {a: "0.0000", b: "104.0000"}
+
+
 async def test_a_wallet_that_moves_in_spite_of_its_lock_is_never_overwritten(environment, engine, other, monkeypatch):
     """The update is guarded by the version that was read: without the lock, the batch is rolled back."""
     a, b = new_id(), new_id()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -143,7 +143,7 @@ async def foreign_transaction(environment: Mapping[str, str]) -> AsyncIterator[a
 def stop_clock(monkeypatch: MonkeyPatch, instant: datetime) -> None:
     """Let every batch of this process be decided at `instant`."""
 
-    async def read_clock(_connection: RawConnection) -> datetime:
+    async def read_clock(_connection: RawConnection, _absent: Collection[str] = ()) -> datetime:
         return instant
 
     monkeypatch.setattr(batch, "read_clock", read_clock)

@@ -24,8 +24,9 @@ from worker.ledger.recall import recall
 async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outcome]:
     """Run `batch` in one transaction and commit it: one outcome for each command, in order.
 
-    Raises what asyncpg raises (`errors.from_postgres` says what it means), or `Conflict` where a wallet moved in spite
-    of its lock. After an error that is not the server's own answer, whether it was committed is unknown: run it again.
+    Raises what asyncpg raises (`errors.from_postgres` says what it means), or `Conflict` where a wallet was made
+    while locks were waited for, or moved in spite of its lock. After an error that is not the server's own answer,
+    whether it was committed is unknown: run it again.
     """
     async with raw_transaction(engine) as connection:
         outcomes = await run_in(connection, batch)
@@ -35,11 +36,12 @@ async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outc
 
 async def run_in(connection: RawConnection, batch: Sequence[Received]) -> list[Outcome]:
     """Run `batch` in an open transaction, which the caller commits; raises as `run_batch` does."""
-    locked = await lock_wallets(connection, {id_ for received in batch for id_ in wallet_ids(received.command)})
+    named = {id_ for received in batch for id_ in wallet_ids(received.command)}
+    locked = await lock_wallets(connection, named)
     holds = await fetch_holds(connection, {id_ for received in batch for id_ in hold_ids(received.command)})
     crash_point("lock")
     ran = await recall(connection, [received.command.command_id for received in batch])
-    decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection))
+    decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection, named - locked.keys()))
     await persist(connection, decided)
     crash_point("persist")
     return decided.outcomes

@@ -71,7 +71,8 @@ class Deciding:
     async def decide(self, index: int, part: Part) -> PartReply | Rejected:
         """Lock what `part` names, decide it and remember what it does; raises what asyncpg raises."""
         await self._lock(part)
-        now, book = await read_clock(self._connection), Book(self._wallets, self._holds)
+        absent = set(wallet_ids(part)) - self._locked_wallets.keys()
+        now, book = await read_clock(self._connection, absent), Book(self._wallets, self._holds)
         decision = decide_part(part, book, now)
         if isinstance(decision, Rejected):
             return await self._refuse(decision)

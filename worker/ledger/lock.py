@@ -11,6 +11,7 @@ import asyncpg
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
 from worker.database import RawConnection
 from worker.domain.wallet import Hold, Wallet
+from worker.errors import Conflict
 
 # Sorted, in one statement: batches that share wallets wait for one another, and never in a circle.
 LOCK_WALLETS = """
@@ -33,8 +34,10 @@ FROM holds
 WHERE id = ANY($1::uuid[])
 """
 
-# The statement's own time, not the transaction's: what waited for its locks must not be decided in the past.
-READ_CLOCK = "SELECT clock_timestamp()"
+# The statement's own time, not the transaction's: what waited for its locks must not be decided in the past. And
+# whether a wallet is there by now that was not when the locks were asked for: a statement that waits for a row sees it
+# as it is afterwards, but no row that was made meanwhile.
+READ_CLOCK = "SELECT clock_timestamp(), EXISTS (SELECT FROM wallets WHERE id = ANY($1::uuid[]))"
 
 # Which of these wallets somebody else has locked: skipping the locked ones tells them from the others at once.
 BUSY_WALLETS = """
@@ -68,9 +71,16 @@ async def fetch_holds(connection: RawConnection, ids: Collection[str]) -> dict[s
     }
 
 
-async def read_clock(connection: RawConnection) -> datetime:
-    """Postgres's time, which is the only time that decides (contract, "Commands", last rule)."""
-    return cast(datetime, await connection.fetchval(READ_CLOCK))
+async def read_clock(connection: RawConnection, absent: Collection[str] = ()) -> datetime:
+    """Postgres's time, which is the only time that decides (contract, "Commands", last rule).
+
+    `absent` are the wallets that were not there to be locked. Raises `Conflict` where one of them is there now: whoever
+    made it may have changed the others too, and to see one of these without the other would be a time that never was.
+    """
+    (now, is_there), *_ = await connection.fetch(READ_CLOCK, list(absent))
+    if is_there:
+        raise Conflict("a wallet was made while the locks of others were waited for")
+    return cast(datetime, now)
 
 
 async def find_busy_wallets(connection: RawConnection, ids: Collection[str]) -> frozenset[str]:
