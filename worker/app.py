@@ -36,6 +36,8 @@ REBALANCE_TIMEOUT_MS = 60_000
 # A batch waits for as long as a server is away; whether the process is alive is judged by /livez, not by Kafka.
 POLL_INTERVAL_MAX_MS = 24 * 60 * 60 * 1000
 GRACEFUL_TIMEOUT_S = 30.0
+METADATA_AGE_MAX_MS = 5_000
+"""How soon partitions that are added to a command topic are noticed: until then nobody answers what lies in them."""
 REQUEST_TIMEOUT_MS = 15_000
 """aiokafka opens one connection after another: one that a broker which is just coming up never answers holds up the
 whole consumer for so long."""
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
         allow_auto_create_topics=False,
         graceful_timeout=GRACEFUL_TIMEOUT_S,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_AGE_MAX_MS,
         logger=faststream_log,
     )
     app = FastStream(broker, logger=faststream_log)
