@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 from esdbclient import EventStoreDBClient, StreamState
 from esdbclient import NewEvent as StoredEvent
 
 from tests.support.commands import create_wallet, credit, new_id, record_of, transfer
+from tests.support.foreign import locked
 from tests.support.invariants import check
-from tests.support.postgres import administrator
 from tests.support.replies import code, content
-from tests.support.world import World
-
-
-@asynccontextmanager
-async def locked(world: World, wallet: str):
-    """Hold the row of a wallet in a transaction that has nothing to do with the worker."""
-    async with administrator(world.environment, world.environment["DB_NAME"]) as foreign, foreign.transaction():
-        await foreign.execute("SELECT FROM wallets WHERE id = $1 FOR UPDATE", wallet)
-        yield
 
 
 async def test_a_foreign_lock_holds_up_its_wallet_and_no_other(world):
