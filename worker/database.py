@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from worker.codecs import set_codecs
-from worker.errors import Unavailable, from_postgres
+from worker.errors import Fatal, Unavailable, from_postgres
 from worker.settings import Settings
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only
@@ -120,12 +120,18 @@ async def raw_transaction(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
 
 @asynccontextmanager
 async def passing_failures() -> AsyncIterator[None]:
-    """For what is tried again until it passes: raise `Unavailable` for every failure of Postgres but a bug."""
+    """For what is tried again until it passes: raise `Unavailable` for every failure of Postgres but a bug.
+
+    `Fatal` remains what it is: Postgres refuses us, or we its certificate.
+    """
     try:
         yield
     except Exception as error:
-        if from_postgres(error) is None:
+        meaning = from_postgres(error)
+        if meaning is None:
             raise
+        if isinstance(meaning, Fatal):
+            raise meaning from error
         raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 

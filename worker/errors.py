@@ -5,7 +5,7 @@
     ├── LockTimeout        somebody sits on a row: try again, then go on without those wallets
     ├── Conflict           another transaction came first: try again; the second time alike, halve the batch
     ├── Contradiction      the stores disagree: stop that partition and tell a person
-    ├── Fatal              this process cannot go on: one line that says what to do, then exit
+    ├── Fatal              this process cannot go on (a server refuses it, among others): one line, then exit
     └── CommandError       a call of `worker.repository` did not end well; it carries the command's id
         ├── RejectedError          a business "no", one class for each code; nothing took effect
         ├── NotDoneError           nothing took effect: Postgres was away, or the transaction took too long
@@ -19,6 +19,7 @@ batch is halved until that command stands alone. Foreign errors are mapped here 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,9 @@ class WallexError(Exception):
 
 class Unavailable(WallexError):
     """A server cannot serve now. Never answered to a sender, never dead-lettered: the same is tried again."""
+
+    server: str | None = None
+    """Which one does not answer, where the kind of error says so."""
 
 
 class LockTimeout(WallexError):
@@ -241,6 +245,14 @@ def rejected_error(command_id: str, code: str, message: str, details: Mapping[st
     return _REJECTED[code](command_id, message, details)
 
 
+def not_trusted(server: str, reason: object, variables: str) -> Fatal:
+    """What to say where `server` refuses our credentials, or its certificate does not verify: that passes for nobody.
+
+    Trying again could lock the account, and what the process was started with does not change.
+    """
+    return Fatal(f"{server}: {reason}; check {variables}")
+
+
 # What an error means, by its class; the first that fits. Everything else is unexpected.
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[WallexError]], ...] = (
     ((asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError), LockTimeout),
@@ -259,8 +271,10 @@ _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[WallexError]], ...] = (
     # Only a connection attempt comes through SQLAlchemy: the statements run on asyncpg itself.
     ((DBAPIError,), Unavailable),
 )
-# Not a command's fault: connections, roles, resources, shutdown, disks, credentials, a schema that is not migrated.
-_UNAVAILABLE_CLASSES = ("08", "25", "28", "3D", "42", "53", "57", "58")
+# Not a command's fault: connections, roles, resources, shutdown, disks, a schema that is not migrated.
+_UNAVAILABLE_CLASSES = ("08", "25", "3D", "42", "53", "57", "58")
+# The first: class 28 of SQLSTATE, the password, the role, or what `pg_hba.conf` says. The second is an `OSError` too.
+_NOT_TRUSTED = (asyncpg.InvalidAuthorizationSpecificationError, ssl.SSLCertVerificationError)
 
 
 def from_postgres(error: Exception) -> WallexError | None:
@@ -268,6 +282,8 @@ def from_postgres(error: Exception) -> WallexError | None:
     if isinstance(error, WallexError):
         return error
     text = f"{type(error).__name__}: {error}"
+    if isinstance(error, _NOT_TRUSTED):
+        return not_trusted("Postgres", text, "DB_HOST, DB_USERNAME, DB_PASSWORD, DB_SSL and DB_SSL_CA")
     for types, meaning in _MEANINGS:
         if isinstance(error, types):
             return meaning(text)

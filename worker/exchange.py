@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.contracts.envelope import CORRELATION_ID, REPLY_TO
-from worker.kafka import connection_arguments
+from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -194,9 +194,11 @@ async def open_exchange(settings: Settings, reply_topic: str) -> AsyncIterator[E
         for stop in (producer.stop, consumer.stop, exchange.stop):
             opened.push_async_callback(stop)
         try:
-            await producer.start()
-            await consumer.start()
+            await start(producer, connection)
+            await start(consumer, connection)
             await exchange.start()
+        except KafkaRefused as error:
+            raise NotSent(str(error)) from error
         except KafkaError as error:
             raise NotSent(f"Kafka at {settings.kafka_bootstrap_servers}: {explain(error)}") from error
         yield exchange

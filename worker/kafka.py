@@ -1,12 +1,39 @@
-"""How a process reaches Kafka: what every aiokafka client is given. Relies on the settings alone, for upstream too."""
+"""How a process reaches Kafka: what every aiokafka client is given, and how it is started.
+
+Relies on the settings alone, for upstream too. aiokafka hides why it could not connect, and would try for ever with a
+password that the broker refuses: `start` finds out, and tells that from a broker that is away.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import ssl
+from typing import Any, Protocol
 
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.helpers import create_ssl_context
 
 from worker.settings import Settings
+
+PROBE_TIMEOUT_MS = 5_000
+_VARIABLES = "KAFKA_BOOTSTRAP_SERVERS, KAFKA_SASL_* and KAFKA_SSL_CAFILE"
+_REFUSALS = (ssl.SSLCertVerificationError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+
+
+class KafkaRefused(Exception):
+    """A broker refuses our credentials, or its certificate does not verify: the same again will not help."""
+
+
+class Client(Protocol):
+    """A producer, a consumer or an admin client of aiokafka."""
+
+    async def start(self) -> None:
+        """Connect; `KafkaConnectionError` where no broker lets it."""
 
 
 def connection_arguments(settings: Settings) -> dict[str, Any]:
@@ -26,3 +53,35 @@ def connection_arguments(settings: Settings) -> dict[str, Any]:
             settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else ""
         )
     return arguments
+
+
+async def start(client: Client, connection: dict[str, Any]) -> None:
+    """Start an aiokafka client that was made with the arguments `connection`.
+
+    Raises `KafkaRefused`, or what aiokafka raises.
+    """
+    try:
+        await client.start()
+    except KafkaConnectionError:
+        refusal = await _find_refusal(connection)
+        if refusal is None:
+            raise
+        # Not chained: aiokafka's own text, a list of addresses, would hide the reason.
+        raise refusal from None
+
+
+async def _find_refusal(connection: dict[str, Any]) -> KafkaRefused | None:
+    """Connect to each broker once: what it or we refuse, None where all are only away."""
+    if connection["security_protocol"] == "PLAINTEXT":
+        return None
+    how = connection | {"request_timeout_ms": PROBE_TIMEOUT_MS}
+    for server in how.pop("bootstrap_servers").split(","):
+        host, _, port = server.rpartition(":")
+        try:
+            broker = await create_conn(host.strip("[]"), int(port), **how)
+        except _REFUSALS as error:
+            return KafkaRefused(f"Kafka at {server}: {type(error).__name__}: {error}; check {_VARIABLES}")
+        except (OSError, TimeoutError, KafkaError):
+            continue
+        broker.close()
+    return None

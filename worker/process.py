@@ -1,8 +1,9 @@
 """The worker's process: its clients, its stages, its health; started, drained and closed in this order.
 
-`start` waits for Postgres and Kafka for as long as it takes. `drain` answers what was taken before the consumer leaves
-its group. Whatever makes it impossible to go on ends in `stop`: the process then exits with the error's one line, and
-`STOP_DEADLINE_S` later in any case, for a process that hangs in its own shutdown keeps its partitions from others.
+`start` waits for Postgres, Kafka and KurrentDB for as long as it takes; that one refuses us ends it at once. `drain`
+answers what was taken before the consumer leaves its group. Whatever makes it impossible to go on ends in `stop`: the
+process then exits with the error's one line, and `STOP_DEADLINE_S` later in any case, for a process that hangs in its
+own shutdown keeps its partitions from others.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from worker.inbox.intake import Intake, Rules
 from worker.inbox.parking import ParkingLot
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
-from worker.kafka import connection_arguments
+from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
@@ -158,6 +159,7 @@ class Process:
         )
         await self._prepare_database()
         admin = await until_available("kafka", self._prepare_kafka)
+        await until_available("kurrentdb", self.store.is_ready)
         self.assignment = Assignment(
             admin,
             settings.kafka_group_id,
@@ -170,6 +172,7 @@ class Process:
         self._run_forever("parking", self.intake.run_parked())
         self._run_forever("expiry", self.expiry.run())
         self._run_forever("watch", self._watched.watch())
+        self._run_forever("questions", self._watched.ask_servers())
         _tune_garbage_collection()
         log.info("worker_started", topics=settings.command_topics, group=settings.kafka_group_id)
 
@@ -188,10 +191,14 @@ class Process:
         await until_available("postgres", prepare)
 
     async def _prepare_kafka(self) -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(**connection_arguments(self._settings))
+        connection = connection_arguments(self._settings)
+        admin = AIOKafkaAdminClient(**connection)
         try:
-            await admin.start()
+            await start(admin, connection)
             await ensure_topics(admin, self._settings)
+        except KafkaRefused as error:
+            await admin.close()
+            raise Fatal(str(error)) from error
         except (KafkaError, OSError) as error:
             await admin.close()
             raise Unavailable(f"{type(error).__name__}: {error}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -25,7 +27,10 @@ NAMED = {
     asyncpg.TooManyConnectionsError("x"): Unavailable,
     asyncpg.DiskFullError("x"): Unavailable,
     asyncpg.ReadOnlySQLTransactionError("x"): Unavailable,
-    asyncpg.InvalidPasswordError("x"): Unavailable,
+    asyncpg.InvalidPasswordError("x"): Fatal,
+    asyncpg.InvalidAuthorizationSpecificationError("x"): Fatal,
+    ssl.SSLCertVerificationError("x"): Fatal,
+    ssl.SSLEOFError("x"): Unavailable,
     asyncpg.InvalidCatalogNameError("x"): Unavailable,
     asyncpg.UndefinedTableError("x"): Unavailable,
     asyncpg.UndefinedColumnError("x"): Unavailable,
@@ -54,7 +59,8 @@ NAMED = {
 }
 
 # What is not a command's own fault, by the class of its SQLSTATE; of classes that are not here, it may be.
-UNAVAILABLE = {"08", "25", "28", "3D", "42", "53", "57", "58"}
+REFUSED = {"28"}
+UNAVAILABLE = {"08", "25", "3D", "42", "53", "57", "58"}
 UNEXPECTED = {
     "03", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24", "26", "27", "2B", "2D", "2F",
     "34", "38", "39", "3B", "3F", "40", "44", "54", "55", "72", "F0", "HV", "P0", "XX",
@@ -87,7 +93,7 @@ def test_every_class_of_errors_that_the_driver_knows_has_its_place():
     """When the driver learns a new class of SQLSTATE, somebody decides what it means."""
     known = {error.sqlstate[:2] for error in _subclasses(asyncpg.PostgresError) if error.sqlstate}
 
-    assert known - {"00", "01", "02"} == UNAVAILABLE | UNEXPECTED
+    assert known - {"00", "01", "02"} == REFUSED | UNAVAILABLE | UNEXPECTED
 
 
 def test_every_error_of_a_class_means_what_the_class_does():

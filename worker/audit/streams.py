@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple, Self
 
 import esdbclient
-import grpc
 from esdbclient import AsyncEventStoreDBClient
-from esdbclient.exceptions import EventStoreDBClientException, NotFound, StreamIsDeleted
+from esdbclient.exceptions import NotFound, StreamIsDeleted
 
 from worker.contracts.events import stream_name
-from worker.errors import Unavailable
+from worker.outbox.connection import kurrentdb_errors, uri_errors
 from worker.projection.document import RecordedEvent
 
 READ_TIMEOUT_S = 30.0
@@ -40,10 +39,11 @@ class Streams:
     @classmethod
     @asynccontextmanager
     async def connect(cls, uri: str) -> AsyncIterator[Self]:
-        """Connect to the node that `uri` names; `Unavailable` if it does not answer."""
-        client = AsyncEventStoreDBClient(uri)
+        """Connect to the node that `uri` names; `Unavailable` if it does not answer, `Fatal` if it refuses us."""
+        with uri_errors():
+            client = AsyncEventStoreDBClient(uri)
         try:
-            with _kurrentdb_errors():
+            with kurrentdb_errors():
                 await client.connect()
             yield cls(client)
         finally:
@@ -61,7 +61,7 @@ class Streams:
     async def standing(self, wallet_id: str) -> Standing:
         """Where the wallet's stream ends."""
         last = await self.last(wallet_id)
-        with _kurrentdb_errors():
+        with kurrentdb_errors():
             try:
                 metadata, _ = await self._client.get_stream_metadata(stream_name(wallet_id), timeout=READ_TIMEOUT_S)
             except StreamIsDeleted:
@@ -70,7 +70,7 @@ class Streams:
 
     async def _read(self, wallet_id: str, first: int | None, limit: int) -> list[RecordedEvent]:
         """From `first` on, or backwards from the end where it is None."""
-        with _kurrentdb_errors():
+        with kurrentdb_errors():
             try:
                 events = await self._client.get_stream(
                     stream_name(wallet_id),
@@ -94,12 +94,3 @@ def _recorded(event: esdbclient.RecordedEvent) -> RecordedEvent:
         event.data,
         event.metadata,
     )
-
-
-@contextmanager
-def _kurrentdb_errors() -> Iterator[None]:
-    try:
-        yield
-    except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
-        reason = error.details() if isinstance(error, grpc.RpcError) else str(error).strip().split("\n")[0]
-        raise Unavailable(f"KurrentDB: {type(error).__name__}: {reason}") from error

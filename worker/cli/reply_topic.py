@@ -15,14 +15,14 @@ from pydantic import ValidationError
 
 from worker.contracts.envelope import REPLAYED
 from worker.contracts.replies import Reply
-from worker.kafka import connection_arguments
+from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
 
 
 class KafkaAway(Exception):
-    """Kafka does not answer, or not as it should; the message is one line."""
+    """Kafka does not answer, not as it should, or refuses us; the message is one line."""
 
 
 @contextmanager
@@ -30,6 +30,8 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
     """Raise what aiokafka raises as `KafkaAway`."""
     try:
         yield
+    except KafkaRefused as error:
+        raise KafkaAway(str(error)) from error
     except KafkaError as error:
         # aiokafka's text for this one is a list of socket addresses.
         reason = "no answer" if isinstance(error, KafkaConnectionError) else str(error) or type(error).__name__
@@ -39,10 +41,11 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
 @asynccontextmanager
 async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that waits for all replicas."""
-    producer = AIOKafkaProducer(**connection_arguments(settings), acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS)
+    connection = connection_arguments(settings)
+    producer = AIOKafkaProducer(**connection, acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         with kafka_errors(settings):
-            await producer.start()
+            await start(producer, connection)
         yield producer
     finally:
         await producer.stop()
@@ -51,12 +54,11 @@ async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
 @asynccontextmanager
 async def open_consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group and without partitions; `assign` gives it some."""
-    consumer = AIOKafkaConsumer(
-        **connection_arguments(settings), enable_auto_commit=False, request_timeout_ms=REQUEST_TIMEOUT_MS
-    )
+    connection = connection_arguments(settings)
+    consumer = AIOKafkaConsumer(**connection, enable_auto_commit=False, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         with kafka_errors(settings):
-            await consumer.start()
+            await start(consumer, connection)
         yield consumer
     finally:
         await consumer.stop()

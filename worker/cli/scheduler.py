@@ -11,6 +11,8 @@ import signal
 import typer
 
 from worker.audit.background import watch_stores
+from worker.cli.output import fail
+from worker.errors import Fatal
 from worker.scheduler.tick import Ticker
 from worker.settings import SCHEDULER_HTTP_PORT, Settings
 from worker.telemetry.health import Check, serve_health
@@ -24,10 +26,26 @@ def register(app: typer.Typer) -> None:
 
 
 def scheduler() -> None:
-    """Publish the scheduled messages, and compare the stores slowly; several may run, one of them is active."""
+    """Publish the scheduled messages, and compare the stores slowly; several may run, one of them is active.
+
+    Exit 1: Kafka or Redis refuses it, as one line says.
+    """
     settings = Settings.load()
     configure_logs(settings.log_level)
-    asyncio.run(run_scheduler(settings))
+    try:
+        asyncio.run(run_scheduler(settings))
+    except ExceptionGroup as group:
+        refused = _first(group)
+        if not isinstance(refused, Fatal):
+            raise
+        fail(f"the scheduler stops: {refused}", 1)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first, of what its tasks raise together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def run_scheduler(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from worker.errors import (
     CommandError,
     Conflict,
     EventConcurrencyError,
+    Fatal,
     InternalError,
     LockTimeout,
     NotDoneError,
@@ -73,6 +74,6 @@ def as_command_error(command_id: str, error: Exception) -> CommandError:
     if isinstance(meaning, LockTimeout | Conflict):
         message = "Another transaction has the wallet, or came first. Nothing was done: try again."
         return EventConcurrencyError(command_id, message, {"reason": str(meaning)})
-    if isinstance(meaning, Unavailable):
-        return NotDoneError(command_id, "Postgres is away. Nothing took effect.", {"reason": str(meaning)})
+    if isinstance(meaning, Unavailable | Fatal):
+        return NotDoneError(command_id, "Postgres does not serve us. Nothing took effect.", {"reason": str(meaning)})
     return InternalError(command_id, f"It failed for an unexpected reason and took no effect: {error!r}")

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import raw_transaction
 from worker.domain.decide import wallet_ids
-from worker.errors import Conflict, LockTimeout, Unavailable, from_postgres
+from worker.errors import Conflict, Fatal, LockTimeout, Unavailable, from_postgres
 from worker.ledger.batch import record_failure, run_batch
 from worker.ledger.decide_batch import Failed, Outcome, Received
 from worker.ledger.lock import find_busy_wallets
@@ -79,6 +79,9 @@ async def _settle(engine: AsyncEngine, batch: Sequence[Received], parked: Parked
             log.info("batch_conflict", commands=len(batch), error=str(conflict))
             if conflicts >= (CONFLICTS_MAX if len(batch) > 1 else LONE_CONFLICTS_MAX):
                 return await _halve(engine, batch, parked, conflict)
+        except Fatal:
+            # Nobody's fault in the batch: Postgres refuses this process.
+            raise
         except Exception as error:  # noqa: BLE001 - the bisect: until a command stands alone, it may be anybody's fault
             return await _halve(engine, batch, parked, error)
 
@@ -146,6 +149,9 @@ async def settle_failure(engine: AsyncEngine, failed: Failed) -> Outcome:
         try:
             return await record_failure(engine, failed)
         except Exception as error:
+            meaning = from_postgres(error)
+            if isinstance(meaning, Fatal):
+                raise meaning from error
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
     return await until_available("postgres", record)

@@ -2,14 +2,29 @@
 
 The client's own channel serves reads. Its appends are not used: they leave a refused call open, of which a server takes
 a hundred, try again by themselves, and cancel one another when the connection is renewed.
+
+What is raised for a failed call is told apart here: `Fatal` where waiting does not help, else `Unavailable`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
 from esdbclient import AsyncEventStoreDBClient
+from esdbclient.exceptions import EventStoreDBClientException
+
+from worker.errors import Fatal, Unavailable, not_trusted
+
+# gRPC has no type for these: they stand in the text of its, and so of esdbclient's, errors.
+_REFUSALS = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "is not in peer certificate",
+    "StatusCode.UNAUTHENTICATED",
+    "StatusCode.PERMISSION_DENIED",
+)
 
 METADATA_BYTES_MAX = 64 * 1024 * 1024
 
@@ -42,8 +57,12 @@ class Connection:
 
 
 async def connect(uri: str) -> Connection:
-    """Find the node that `uri` asks for, and open a channel to it. Raises what `esdbclient` raises."""
-    client = AsyncEventStoreDBClient(uri)
+    """Find the node that `uri` asks for, and open a channel to it.
+
+    Raises what `esdbclient` raises, and `Fatal` where it cannot use the URI.
+    """
+    with uri_errors():
+        client = AsyncEventStoreDBClient(uri)
     client.grpc_options += CHANNEL_OPTIONS
     await client.connect()
     spec = client.connection_spec
@@ -60,3 +79,39 @@ async def connect(uri: str) -> Connection:
         (("requires-leader", "true"), ("connection-name", spec.options.ConnectionName)),
         client.construct_call_credentials(spec.username, spec.password),
     )
+
+
+@contextmanager
+def uri_errors() -> Iterator[None]:
+    """Raise `Fatal` where `esdbclient` cannot use the URI, or cannot read a file that it names."""
+    try:
+        yield
+    except ValueError as error:
+        # Its text may repeat the URI, and so the password.
+        raise Fatal("KURRENTDB_URI: expected a URI that esdbclient takes, with options that it knows") from error
+    except OSError as error:
+        raise Fatal(f"KURRENTDB_URI: {error.strerror}: {error.filename}") from error
+
+
+@contextmanager
+def kurrentdb_errors() -> Iterator[None]:
+    """Raise what a call to KurrentDB raises as ours: `Fatal` where it refuses us or we it, else `Unavailable`."""
+    try:
+        yield
+    except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
+        raise refusal(error) or Unavailable(f"KurrentDB: {type(error).__name__}: {_reason(error)}") from error
+
+
+def refusal(error: BaseException) -> Fatal | None:
+    """What to say where KurrentDB refuses our credentials, or its certificate does not verify; None for all else."""
+    if not any(sign in str(error) for sign in _REFUSALS):
+        return None
+    return not_trusted("KurrentDB", _reason(error), "the user, password, host and tlsCaFile of KURRENTDB_URI")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    while not isinstance(error, grpc.Call) and error.args and isinstance(error.args[0], BaseException):
+        # esdbclient wraps gRPC's error, whose own text is a page that names the peer and the time.
+        error = error.args[0]
+    return str(error.details()) if isinstance(error, grpc.Call) else str(error).strip().split("\n")[0]

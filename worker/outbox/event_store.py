@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
 import structlog
-from esdbclient.exceptions import EventStoreDBClientException, NotFound
+from esdbclient.exceptions import NotFound
 
 from worker.contracts.events import stream_name
-from worker.errors import Unavailable
+from worker.errors import Fatal, Unavailable
 from worker.outbox.append_records import AppendRecords, CallMissing
 from worker.outbox.append_to_stream import AppendToStream
-from worker.outbox.connection import Connection, connect
+from worker.outbox.connection import Connection, connect, kurrentdb_errors
 from worker.outbox.run import Run
 
 CALL_TIMEOUT_S = 10.0
 APPENDS_AT_ONCE = 32
-
-_FAILURES = (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError)
 
 log = structlog.get_logger(__name__)
 
@@ -54,23 +53,24 @@ class EventStore:
         self._has_append_records = True
 
     async def append(self, runs: Sequence[Run]) -> Appended:
-        """Append `runs`, each at its exact revision; raise `Unavailable` where the outcome is unknown."""
+        """Append `runs`, each at its exact revision; raise `Unavailable` where the outcome is unknown.
+
+        `Fatal`: KurrentDB refuses our credentials, or its certificate does not verify.
+        """
         try:
-            return await self._append(await self._connected(), runs)
-        except _FAILURES as error:
+            with kurrentdb_errors():
+                return await self._append(await self._connected(), runs)
+        except (Unavailable, Fatal):
             # The next attempt looks for the leader anew: it may have moved.
             await self.close()
-            raise Unavailable(f"KurrentDB: {type(error).__name__}: {_text(error)}") from error
+            raise
 
     async def is_ready(self) -> None:
-        """Ask the server for something small; raise `Unavailable` where it does not answer."""
-        try:
+        """Ask the server for something small; raise `Unavailable` where it does not answer, `Fatal` as `append`."""
+        with kurrentdb_errors():
             connection = await self._connected()
-            await connection.client.get_stream(stream_name("readiness"), limit=1, timeout=CALL_TIMEOUT_S)
-        except NotFound:
-            return
-        except _FAILURES as error:
-            raise Unavailable(f"KurrentDB: {type(error).__name__}: {_text(error)}") from error
+            with suppress(NotFound):
+                await connection.client.get_stream(stream_name("readiness"), limit=1, timeout=CALL_TIMEOUT_S)
 
     async def close(self) -> None:
         """End the connection; the next call opens another."""
@@ -102,7 +102,7 @@ async def _append_each(append_to_stream: AppendToStream, runs: Sequence[Run]) ->
         async with at_once:
             try:
                 return await append_to_stream(run, timeout_s=CALL_TIMEOUT_S)
-            except _FAILURES as error:
+            except (grpc.RpcError, OSError, TimeoutError) as error:
                 return error
 
     outcomes = list(zip(runs, await asyncio.gather(*map(append, runs)), strict=True))
@@ -116,8 +116,3 @@ async def _append_each(append_to_stream: AppendToStream, runs: Sequence[Run]) ->
         revisions,
         [run for run, outcome in outcomes if isinstance(outcome, Exception)],
     )
-
-
-def _text(error: BaseException) -> str:
-    # grpc's own text is a page that names the peer and the time: one line of it is enough.
-    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error).strip().split("\n")[0]

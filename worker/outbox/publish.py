@@ -20,7 +20,8 @@ from aiokafka.errors import BrokerResponseError, KafkaError, RequestTimedOutErro
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from worker.contracts.envelope import REPLY_TO_FAILED
-from worker.errors import Unavailable
+from worker.errors import Fatal, Unavailable
+from worker.kafka import KafkaRefused, start
 from worker.outbox.partitioner import Partitioner
 
 SEND_TIMEOUT_S = 15.0
@@ -62,7 +63,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish `messages` and wait for all of them; raise `Unavailable` where Kafka does not take them now.
 
-        After `Unavailable` some may have been published: publish all of them again.
+        After `Unavailable` some may have been published: publish all of them again. `Fatal`: Kafka refuses us.
         """
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
@@ -146,10 +147,12 @@ async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
     try:
-        await producer.start()
-    except BaseException:
+        await start(producer, connection)
+    except BaseException as error:
         # aiokafka leaves the client of a failed start open.
         await producer.stop()
+        if isinstance(error, KafkaRefused):
+            raise Fatal(str(error)) from error
         raise
     return producer
 
