@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install constraints demo test check bench up down schemas
+.PHONY: help install constraints demo test check bench chaos fuzz up down schemas
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,13 @@ test: check  ## check, and every test, on real servers
 
 bench: install  ## measure on this machine, into docs/
 	$(BIN)/python -m bench --write
+
+chaos: install  ## faults under load for MINUTES (10), drawn from SEED (1); then all stores are judged
+	$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --summary .chaos/seed-$(or $(SEED),1).json
+
+fuzz: install  ## look for inputs that break the decoder or the stand-in, for MINUTES (10)
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m fuzz --minutes $(or $(MINUTES),10)
 
 schemas: install  ## write schemas/ from the models
 	$(BIN)/wallex schemas

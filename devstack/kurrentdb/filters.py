@@ -53,6 +53,7 @@ def _predicate(expression: Any) -> Callable[[str], bool]:
         return lambda name: name.startswith(prefixes)
     try:
         pattern = re.compile(expression.regex)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
+        # The last two: `x{99999999999}`, and brackets in brackets.
         raise errors.unhandled() from None
     return lambda name: pattern.search(name) is not None
