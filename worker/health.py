@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import raw_connection
 from worker.errors import Fatal, Unavailable
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
+from worker.outages import say_back, say_lost
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
 from worker.telemetry.health import Check
 from worker.telemetry.metrics import WorkerMetrics
 
 WATCH_EVERY_S = 1.0
+ASK_EVERY_S = 5.0
+ANSWER_S = 5.0
 DEAD_LOOPS_MAX = 5
 """So many looks in a row at a dead loop: FastStream restarts one that failed, which takes it a moment."""
 
@@ -78,6 +82,26 @@ class Watched:
             Check("kafka", self.publisher.is_ready),
             Check("kurrentdb", self.readiness.is_ready),
         ]
+
+    async def ask_servers(self) -> None:
+        """Ask Kafka and KurrentDB now and then, for ever: without work nobody else would say that one is lost.
+
+        Postgres is asked for the lag of the expiry all the time.
+        """
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            await self._ask("kafka", self.publisher.is_ready)
+            await self._ask("kurrentdb", self.readiness.is_ready)
+
+    async def _ask(self, server: str, question: Callable[[], Awaitable[None]]) -> None:
+        waiter = "watch"
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await question()
+        except (Unavailable, KafkaError, OSError, TimeoutError) as error:
+            say_lost(server, waiter, f"{type(error).__name__}: {error}")
+        else:
+            say_back(server, waiter)
 
     async def watch(self) -> None:
         """Keep the gauges, for ever; raise `Fatal` where the consume loop stays dead."""

@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import LockNotOwnedError, RedisError
 
+from worker.outages import say_back, say_lost, stop_waiting
 from worker.settings import Settings
 
 LEASE_S = 5.0
@@ -105,13 +106,15 @@ class Lease:
     async def _ask(self) -> bool:
         """Renew or take the lease; whether the work is granted now."""
         try:
-            standing, why = await self._renew_or_take(), {}
+            standing = await self._renew_or_take()
+            say_back("redis", self)
         except (RedisError, OSError, TimeoutError) as error:
-            standing, why = Standing.UNAVAILABLE, {"error": f"{type(error).__name__}: {error}"}
+            standing = Standing.UNAVAILABLE
+            say_lost("redis", self, f"{type(error).__name__}: {error}")
         if standing is not self.standing:
             self.standing = standing
             say = log.warning if standing is Standing.UNAVAILABLE else log.info
-            say(standing.value, lease=self.name, number=self.number, **why)
+            say(standing.value, lease=self.name, number=self.number)
         return self.granted
 
     async def _renew_or_take(self) -> Standing:
@@ -132,6 +135,7 @@ class Lease:
 
     async def _give_back(self) -> None:
         held, self._held, self.standing = self._held, False, None
+        stop_waiting("redis", self)
         if not held:
             return
         try:

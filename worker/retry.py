@@ -10,26 +10,24 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from worker.errors import Unavailable
+from worker.outages import say_back, say_lost, stop_waiting
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
-
 
 async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
     """Await `call()` until it does not raise `Unavailable`, and return what it returns; other errors pass through."""
-    started = time.monotonic()
+    started, waiter = time.monotonic(), object()
 
     def say(state: RetryCallState) -> None:
-        if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("server_lost", server=server, error=str(state.outcome.exception()))
+        if state.outcome is not None:
+            say_lost(server, waiter, state.outcome.exception(), started)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Unavailable),
@@ -37,9 +35,11 @@ async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
         before_sleep=say,
         reraise=True,
     )
-    async for attempt in retrying:
-        with attempt:
-            result = await call()
-    if retrying.statistics["attempt_number"] > 1:
-        log.info("server_back", server=server, outage_s=round(time.monotonic() - started, 3))
+    try:
+        async for attempt in retrying:
+            with attempt:
+                result = await call()
+        say_back(server, waiter)
+    finally:
+        stop_waiting(server, waiter)
     return result

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from worker.telemetry import logs
 from worker.telemetry.logs import configure_logs
 
 
@@ -73,6 +74,28 @@ def test_talkative_libraries_are_heard_from_warning_up(library):
 
     assert [line["event"] for line in lines(quiet)] == ["lost"]
     assert [line["event"] for line in lines(debug)] == ["received"]
+
+
+def test_a_library_that_repeats_itself_is_heard_once_a_minute(monkeypatch):
+    """aiokafka has an error for each attempt to reach a broker: the first is said, and later how many there were."""
+    stream = io.StringIO()
+    configure_logs("INFO", stream)
+
+    for port in range(100):
+        logging.getLogger("aiokafka").error("Unable connect to node on port %s", port)
+    logging.getLogger("aiokafka").error("Something else")
+    monkeypatch.setattr(logs, "REPEAT_S", 0.0)
+    logging.getLogger("aiokafka").error("Unable connect to node on port %s", 1)
+    for _ in range(3):
+        structlog.get_logger("worker").error("command_failed")
+
+    told = [(line["event"], line.get("repeated")) for line in lines(stream)]
+    assert told[:3] == [
+        ("Unable connect to node on port 0", None),
+        ("Something else", None),
+        ("Unable connect to node on port 1", 99),
+    ]
+    assert told[3:] == [("command_failed", None)] * 3, "of our own lines none is held back"
 
 
 def test_lines_below_the_level_are_left_out():

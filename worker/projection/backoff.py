@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.errors import Unavailable
+from worker.outages import say_back, say_lost
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -24,11 +25,15 @@ class Backoff:
     def __init__(self) -> None:
         self.trouble: Unavailable | None = None
         self._failures = 0
+        self._waits_for: set[str | None] = set()
 
     async def wait_out(self, error: Unavailable, stop: asyncio.Event) -> None:
         """Wait because of `error`: about twice as long each time, never in step with others, and not beyond `stop`."""
-        if self.trouble is None:
+        if error.server is not None:
+            say_lost(error.server, self, error)
+        elif None not in self._waits_for:
             log.warning("projection_waits", reason=str(error))
+        self._waits_for.add(error.server)
         self.trouble = error
         pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
@@ -36,8 +41,12 @@ class Backoff:
 
     def back(self) -> None:
         """All is well again: the next wait is a short one."""
-        if self.trouble:
-            log.info("projection_goes_on", after=str(self.trouble))
+        for server in self._waits_for:
+            if server is None:
+                log.info("projection_goes_on", after=str(self.trouble))
+            else:
+                say_back(server, self)
+        self._waits_for.clear()
         self.trouble = None
         self._failures = 0
 

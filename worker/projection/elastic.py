@@ -23,6 +23,12 @@ _BUSY = frozenset({408, 429})
 _BLOCKS = frozenset({"cluster_block_exception", "index_closed_exception"})
 
 
+class ElasticsearchLost(Unavailable):
+    """Elasticsearch does not answer."""
+
+    server = "elasticsearch"
+
+
 class IndexLost(Unavailable):
     """An index, or its alias, is gone or was replaced: it is made again and followed from its own checkpoint."""
 
@@ -38,7 +44,7 @@ def elasticsearch_errors() -> Iterator[None]:
     try:
         yield
     except TransportError as error:
-        raise Unavailable(f"Elasticsearch: {error}") from error
+        raise ElasticsearchLost(f"Elasticsearch: {error}") from error
     except ApiError as error:
         raise _judge(error.status_code, _type_of(error), f"Elasticsearch: {error}") from error
 

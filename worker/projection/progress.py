@@ -32,11 +32,11 @@ class Lag:
 
     def seconds(self) -> float:
         """The lag now; 0 where nothing is missing."""
-        return 0.0 if self._is_nothing_missing() else max(0.0, (datetime.now(UTC) - self._since).total_seconds())
+        return 0.0 if self.is_nothing_missing() else max(0.0, (datetime.now(UTC) - self._since).total_seconds())
 
     def follow(self, subscription: Subscription | None) -> None:
         """From now on the events come from `subscription`; None: it was lost."""
-        if self._is_nothing_missing():
+        if self.is_nothing_missing():
             self._since = datetime.now(UTC)
         self._subscription = subscription
         self._is_writing = False
@@ -51,7 +51,8 @@ class Lag:
         self._is_writing = False
         self._since = _occurred_at(events[-1]) if events else self._since
 
-    def _is_nothing_missing(self) -> bool:
+    def is_nothing_missing(self) -> bool:
+        """Whether everything that KurrentDB has is written."""
         return self._subscription is not None and self._subscription.is_idle and not self._is_writing
 
 

@@ -91,11 +91,19 @@ class Projector:
                 log.info("projection_following", after=start, indices=[index.name for index in indices])
                 self._is_following = True
                 self._lag.follow(subscription)
+                idle = asyncio.create_task(self._say_when_idle(subscription))
                 try:
                     await self._write_batches(indices, subscription, stop)
                 finally:
+                    idle.cancel()
                     self._lag.follow(None)
                     self._is_following = False
+
+    async def _say_when_idle(self, subscription: Subscription) -> None:
+        """With nothing to write, what is lost is back once the server has said so: no event may come for long."""
+        await subscription.until_caught_up()
+        if self._lag.is_nothing_missing():
+            self._backoff.back()
 
     async def _write_batches(self, indices: list[Index], subscription: Subscription, stop: asyncio.Event) -> None:
         clock = asyncio.get_running_loop().time

@@ -29,7 +29,9 @@ ARRIVAL_S = 5.0
 
 
 class SubscriptionLost(Unavailable):
-    """The subscription has ended or is deaf: subscribe again."""
+    """The subscription has ended or is deaf, or cannot begin: subscribe again."""
+
+    server = "kurrentdb"
 
     @classmethod
     def because(cls, error: Any) -> SubscriptionLost:
@@ -54,7 +56,7 @@ class Subscription:
         self._events: list[RecordedEvent] = []
         self._bytes = 0
         self._confirmed, self._arrived, self._full = (asyncio.Event() for _ in range(3))
-        self._caught_up = False
+        self._caught_up = asyncio.Event()
         # Of the thread and the loop: what was gathered, and whether the thread may go on.
         self._lock = threading.Lock()
         self._room = threading.Event()
@@ -86,7 +88,11 @@ class Subscription:
     @property
     def is_idle(self) -> bool:
         """Whether every event that the server had has been taken."""
-        return self._caught_up and not self._events
+        return self._caught_up.is_set() and not self._events
+
+    async def until_caught_up(self) -> None:
+        """Wait until the server has said that it has no more."""
+        await self._caught_up.wait()
 
     async def take_batch(self, silence_s: float = SILENCE_S) -> list[RecordedEvent]:
         """The next events, at least one. Cancelling it loses none; raises `SubscriptionLost` when no more can come."""
@@ -135,7 +141,7 @@ class Subscription:
         elif content == "confirmation":
             self._loop.call_soon_threadsafe(self._confirmed.set)
         elif content == "caught_up":
-            self._caught_up = True
+            self._loop.call_soon_threadsafe(self._caught_up.set)
 
     def _keep(self, event: RecordedEvent) -> None:
         with self._lock:

@@ -1,8 +1,9 @@
 """Logs: one JSON object a line on stderr, or readable lines where stderr is a terminal.
 
 `event` is a short constant, what varies stands in fields; times are UTC, ISO 8601. The libraries' own lines take the
-same way, the talkative ones from WARNING up. No line carries a message's body; what looks like the user part of a URI
-is cut out of every line, whoever wrote it. Stdout stays free for what a command prints.
+same way, the talkative ones from WARNING up, each kind of line once a minute (`repeated`: as often since). No line
+carries a message's body; what looks like the user part of a URI is cut out of every line, whoever wrote it. Stdout
+stays free for what a command prints.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from typing import TextIO
 
 import orjson
@@ -26,7 +28,10 @@ TALKATIVE = (
     "faststream",
     "kafka",
 )
-
+REPEAT_S = 60.0
+"""A library says the same no more often: aiokafka has a line for each attempt to reach a broker that is away."""
+KINDS_MAX = 500
+"""So many kinds of lines are told apart."""
 
 # The user part of a URI in the middle of a line, up to its last `@`, and what follows `password=`.
 SECRET = re.compile(r"""(://)[^\s"'<>]*(?=@)|(?i:(password=))[^\s"'&,)]*""")
@@ -59,7 +64,33 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(stream)],
         )
     )
+    if level != "DEBUG":
+        handler.addFilter(_Seldom())
     _replace_handlers(handler, level)
+
+
+class _Seldom(logging.Filter):
+    """Lets a talkative library's line pass once in `REPEAT_S`, whatever the values in its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.split(".")[0] not in TALKATIVE:
+            return True
+        kind = record.name, record.levelno, str(record.msg)
+        now = time.monotonic()
+        said_at, repeated = self._kinds.get(kind, (-REPEAT_S, 0))
+        if now - said_at < REPEAT_S:
+            self._kinds[kind] = said_at, repeated + 1
+            return False
+        if repeated:
+            record.repeated = repeated
+        if len(self._kinds) >= KINDS_MAX:
+            self._kinds.clear()
+        self._kinds[kind] = now, 0
+        return True
 
 
 class _CleanFormatter(structlog.stdlib.ProcessorFormatter):
