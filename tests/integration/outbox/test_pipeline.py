@@ -10,10 +10,13 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from tests.support.commands import create_wallet, credit, new_id
 from worker.contracts.envelope import Envelope
+from worker.errors import Unavailable
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
 from worker.outbox import append
+
+REFUSALS = 3
 
 
 class Published:
@@ -97,6 +100,25 @@ async def test_a_batch_is_appended_answered_and_committed(line):
     assert await line.book.differing([wallet_id]) == []
     assert len(line.published.messages) == 3
     assert line.consumer.committed == {line.partition.id: 3}
+
+
+async def test_no_offset_is_committed_before_kafka_has_the_replies(line, monkeypatch):
+    """Kafka refuses them for a while: what the offset says is answered would be lost with this process."""
+    publish, committed = line.published.publish, []
+
+    async def refused(messages: Sequence) -> None:
+        committed.append(dict(line.consumer.committed))
+        if len(committed) < REFUSALS:
+            raise Unavailable("not now")
+        await publish(messages)
+
+    monkeypatch.setattr(line.published, "publish", refused)
+
+    await line.take([create_wallet(new_id())])
+
+    assert committed == [{}] * REFUSALS
+    assert len(line.published.messages) == 1
+    assert line.consumer.committed == {line.partition.id: 1}
 
 
 async def test_a_duplicate_in_the_same_batch_costs_no_call_and_no_wait(line):

@@ -1,0 +1,184 @@
+"""The mutants: each takes out one safeguard of money, order or replies, in the words of the code as it is.
+
+The table follows the code: a text that is no longer found is an error, and the unit tests say so at once.
+"""
+
+from __future__ import annotations
+
+from mutants.mutant import Mutant
+
+LEDGER = "tests/integration/test_ledger.py::test_"
+CLOCK = "tests/integration/test_clock.py::test_"
+APPEND = "tests/integration/outbox/test_append.py::test_"
+PIPELINE = "tests/integration/outbox/test_pipeline.py::test_"
+
+IN_THE_LEDGER = (
+    Mutant(
+        "recall",
+        "nobody looks whether a command ran before",
+        "worker/ledger/batch.py",
+        "    ran = await recall(connection, [received.command.command_id for received in batch])\n",
+        "    ran = {}\n",
+        (f"{LEDGER}a_worker_that_starts_anew_recalls_what_ran",),
+    ),
+    Mutant(
+        "recall-in-batch",
+        "a command that comes twice in one batch is run twice",
+        "worker/ledger/decide_batch.py",
+        "    decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)\n",
+        "",
+        (f"{PIPELINE}a_duplicate_in_the_same_batch_costs_no_call_and_no_wait[append_records]",),
+    ),
+    Mutant(
+        "fingerprint",
+        "another payload under a used id is taken for a repeat",
+        "worker/ledger/recall.py",
+        '        return self.fingerprint in (b"", fingerprint)\n',
+        "        return True\n",
+        (f"{LEDGER}a_reused_id_is_a_conflict_after_a_restart_as_well",),
+    ),
+    Mutant(
+        "lock-order",
+        "wallets are locked in the order in which Postgres finds them",
+        "worker/ledger/lock.py",
+        "ORDER BY id\nFOR UPDATE\n",
+        "FOR UPDATE\n",
+        (f"{LEDGER}a_batch_that_waits_for_its_first_wallet_has_locked_none_of_the_others",),
+    ),
+    Mutant(
+        "row-lock",
+        "wallets are read without being locked",
+        "worker/ledger/lock.py",
+        "ORDER BY id\nFOR UPDATE\n",
+        "ORDER BY id\n",
+        (f"{LEDGER}opposite_streams_of_transfers_wait_instead_of_deadlocking",),
+    ),
+    Mutant(
+        "absent-wallets",
+        "a wallet that is made while locks are waited for is not looked for",
+        "worker/ledger/batch.py",
+        "await read_clock(connection, named - locked.keys())",
+        "await read_clock(connection)",
+        (f"{LEDGER}a_wallet_that_is_made_while_locks_are_waited_for_is_seen",),
+    ),
+    Mutant(
+        "version-guard",
+        "a wallet is written whatever its version is by then",
+        "worker/ledger/persist.py",
+        "WHERE wallet.id = new.id AND wallet.version = new.read_version\n",
+        "WHERE wallet.id = new.id\n",
+        (f"{LEDGER}a_wallet_that_moves_in_spite_of_its_lock_is_never_overwritten",),
+    ),
+    Mutant(
+        "postgres-clock",
+        "the time is the process's own, not Postgres's",
+        "worker/ledger/lock.py",
+        "    return cast(datetime, now)\n",
+        "    return datetime.now().astimezone()\n",
+        (f"{CLOCK}a_process_whose_clock_is_an_hour_late_lets_no_hold_live_longer",),
+    ),
+    Mutant(
+        "time-under-lock",
+        "the time is that of the transaction's begin, before its locks",
+        "worker/ledger/lock.py",
+        'READ_CLOCK = "SELECT clock_timestamp(), ',
+        'READ_CLOCK = "SELECT now(), ',
+        (f"{CLOCK}what_waited_for_its_locks_is_not_decided_in_the_past",),
+    ),
+    Mutant(
+        "parked-key",
+        "a command overtakes a parked one with the same key",
+        "worker/ledger/settle.py",
+        "        if self.wallets.isdisjoint(wallet_ids(received.command)) and received.key not in self.keys:\n",
+        "        if self.wallets.isdisjoint(wallet_ids(received.command)):\n",
+        ("tests/integration/test_settle.py::test_behind_a_foreign_lock_waits_only_what_must_not_overtake",),
+    ),
+)
+
+AFTER_THE_COMMIT = (
+    Mutant(
+        "exact-revision",
+        "events are appended wherever the stream stands (AppendRecords)",
+        "worker/outbox/append_records.py",
+        "    state.expected_state = run.first - 1\n",
+        "    state.expected_state = -2\n",
+        (f"{APPEND}a_stream_that_another_worker_is_about_to_append_to_is_waited_for[append_records]",),
+    ),
+    Mutant(
+        "exact-revision-each",
+        "the same in the append to one stream",
+        "worker/outbox/append_to_stream.py",
+        "        options.revision = run.first - 1\n",
+        "        options.any.SetInParent()\n",
+        (f"{APPEND}a_stream_that_another_worker_is_about_to_append_to_is_waited_for[append_to_stream]",),
+    ),
+    Mutant(
+        "event-id",
+        "an event has a new id each time it is made",
+        "worker/ledger/entry.py",
+        '    name = bytes.fromhex(command_id.replace("-", "")) + b"%d" % place\n',
+        "    name = __import__('os').urandom(16)\n",
+        (f"{APPEND}the_late_worker_finds_its_events_there_when_it_was_helped[append_records]",),
+    ),
+    Mutant(
+        "append-again",
+        "an append that timed out is taken for done",
+        "worker/outbox/event_store.py",
+        "            await self.close()\n            raise\n",
+        "            await self.close()\n            return Appended()\n",
+        (
+            "tests/integration/outbox/test_append_faults.py::test_whatever_is_unknown_is_sent_again"
+            "[timeout_before_write_every-append_records]",
+        ),
+    ),
+    Mutant(
+        "proof",
+        "events of a repeated command are taken to be in their streams",
+        "worker/inbox/pipeline.py",
+        "        made = self._unacknowledged(batch, runs)\n",
+        "        made = {}\n",
+        ("tests/e2e/test_crash_points.py::test_what_was_committed_is_answered_from_the_store",),
+    ),
+    Mutant(
+        "reply-wait",
+        "an offset is committed without waiting for the replies",
+        "worker/inbox/pipeline.py",
+        '        await until_available("kafka", lambda: self.publisher.publish(messages))\n',
+        '        asyncio.create_task(until_available("kafka", lambda: self.publisher.publish(messages)))\n',
+        (f"{PIPELINE}no_offset_is_committed_before_kafka_has_the_replies[append_records]",),
+    ),
+    Mutant(
+        "explicit-offsets",
+        "whatever was read is committed, not what is answered",
+        "worker/inbox/offsets.py",
+        "                await consumer.commit(dict(offsets))\n",
+        "                await consumer.commit()\n",
+        ("tests/e2e/test_held_up.py::test_a_foreign_lock_holds_up_its_wallet_and_no_other",),
+    ),
+    Mutant(
+        "parked-offset",
+        "the offset of a parked command is not held back",
+        "worker/inbox/partitions.py",
+        "        offset = min(unanswered, default=self.answered)\n",
+        "        offset = self.answered\n",
+        ("tests/unit/inbox/test_partitions.py::test_what_is_committed_is_the_first_record_that_is_not_answered",),
+    ),
+    Mutant(
+        "conflict-is-success",
+        "a document that is there already, or a newer one, is an error",
+        "worker/projection/bulk.py",
+        '    if item["status"] < 300 or item["status"] == CONFLICT:\n',
+        '    if item["status"] < 300:\n',
+        ("tests/integration/projection/test_projector.py::test_following_everything_again_changes_nothing",),
+    ),
+    Mutant(
+        "external-version",
+        "an older document overwrites a newer one",
+        "worker/projection/bulk.py",
+        '        "version": event.revision + 1,\n        "version_type": "external",\n',
+        "",
+        ("tests/integration/projection/test_projector.py::test_following_everything_again_changes_nothing",),
+    ),
+)
+
+MUTANTS = (*IN_THE_LEDGER, *AFTER_THE_COMMIT)
