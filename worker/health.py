@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import raw_connection
 from worker.errors import Fatal, Unavailable
+from worker.inbox.intake import Intake
 from worker.inbox.partitions import Partition
-from worker.inbox.pipeline import Pipeline
 from worker.outages import say_back, say_lost
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
@@ -40,7 +40,7 @@ class Watched:
 
     engine: AsyncEngine
     publisher: Publisher
-    pipeline: Pipeline
+    intake: Intake
     readiness: EventStore
     metrics: WorkerMetrics
     consumer: Callable[[], AIOKafkaConsumer]
@@ -115,7 +115,7 @@ class Watched:
     def _measure(self) -> None:
         owned = self.owned()
         self.metrics.partitions_paused.set(sum(p.stopped_at is not None for p in owned))
-        oldest = self.pipeline.oldest_timestamp_ms()
+        oldest = self.intake.oldest_timestamp_ms()
         age = time.time() - oldest / 1000 if oldest is not None else 0.0
         self.metrics.oldest_unanswered_seconds.set(max(age, 0.0))
         self.metrics.partition_lag.clear()

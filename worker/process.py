@@ -89,7 +89,7 @@ class Process:
         self._watched = Watched(
             self.engine,
             self.publisher,
-            self.pipeline,
+            self.intake,
             EventStore(settings.kurrentdb_uri.get_secret_value()),
             self.metrics,
             consumer,

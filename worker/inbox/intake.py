@@ -12,6 +12,7 @@ Found there with n = `TRYING_MAX`, the record gets `InternalError` and a dead le
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -71,11 +72,15 @@ class Intake:
     closed: bool = False
     taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     settling: asyncio.Task[list[Outcome | None]] | None = None
+    left: Sequence[tuple[Partition, deque[ConsumerRecord]]] = ()
+    deciding: Sequence[Taken] = ()
+    ready_since: float = field(default_factory=time.perf_counter)
 
     async def take(self, claims: Sequence[Claim]) -> None:
         """Run the records of a poll, and hand them to the pipeline in batches. Returns when all are handed over."""
         async with self.taking:
-            left = [(partition, deque(records)) for partition, records in claims]
+            self.metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - self.ready_since)
+            left = self.left = [(partition, deque(records)) for partition, records in claims]
             for partition, records in left:
                 if partition.lone:
                     await self._run_lone(partition, records.popleft())
@@ -83,6 +88,16 @@ class Intake:
                 await self._run(batch)
                 if any(partition.grows for partition, _ in batch):
                     await self.pipeline.drained()
+            self.ready_since = time.perf_counter()
+
+    def oldest_timestamp_ms(self) -> int | None:
+        """The Kafka timestamp of the oldest record that was fetched and is not answered; None where there is none."""
+        waiting = [records[0] for partition, records in self.left if records and partition.owned]
+        running = [record for partition, record in self.deciding if partition.owned]
+        parked = [parked.record for parked in self.parking.waiting if parked.partition.owned]
+        found = [record.timestamp for record in (*waiting, *running, *parked)]
+        answering = self.pipeline.oldest_timestamp_ms()
+        return min(found if answering is None else [*found, answering], default=None)
 
     async def drained(self) -> None:
         """Wait until nothing is being run, and everything that ran is answered."""
@@ -127,10 +142,12 @@ class Intake:
         """Decode and settle `batch`. What is left out is parked, or belongs to a partition that was taken away."""
         if self.closed:
             return []
+        self.deciding = batch
         with measured(self.metrics, "decode", took_ms):
             read = [(partition, record, self._decode(record)) for partition, record in batch if partition.owned]
         with measured(self.metrics, "transaction", took_ms):
             outcomes = await self._settle([received for _, _, received in read if isinstance(received, Received)])
+        self.deciding = ()
         if outcomes is None:
             return []
         answered = []

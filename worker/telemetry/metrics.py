@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-STAGES = ("decode", "transaction", "append", "reply", "commit")
+STAGES = ("fetch", "decode", "transaction", "append", "reply", "commit")
 """The way of a batch, in order; the label of `wallex_stage_seconds`."""
 
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -45,14 +45,14 @@ class WorkerMetrics:
         )
         self.stage_seconds = Histogram(
             "wallex_stage_seconds",
-            "Time that a batch took in each stage.",
+            "Time that a batch took in each stage; fetch: that Kafka took to have more.",
             ["stage"],
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
         self.oldest_unanswered_seconds = Gauge(
             "wallex_oldest_unanswered_command_seconds",
-            "Age of the oldest command that was read and not answered yet, 0 if there is none.",
+            "Age of the oldest command that was fetched and not answered yet, 0 if there is none.",
             registry=registry,
         )
         self.partition_lag = Gauge(
