@@ -34,6 +34,12 @@ class Worker:
         """The exit code (minus the signal where one ended it), None while it runs."""
         return self._process.poll()
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether SIGSTOP holds it, whoever sent that."""
+        pid = self._process.pid
+        return self.code is None and os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """Its log lines so far; of one `event` where that is given."""
         found = []

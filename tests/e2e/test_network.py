@@ -1,0 +1,211 @@
+"""A bad network between the worker and each of its servers: everything is answered, and takes effect once.
+
+WALLEX_FAULT_S makes the black holes last longer than the 2 s that are enough for a hurried run; from 15 s on every
+time-out of the worker's clients runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from devstack.ports import free_port
+from devstack.stack import Stack
+from tests.support.documents import projecting
+from tests.support.invariants import check
+from tests.support.load import Load
+from tests.support.proxy import FaultProxy
+from tests.support.replies import Topic, code
+from tests.support.workers import WALLEX_WORKER, Worker, eventually
+from tests.support.world import World
+
+HOST = "127.0.0.1"
+FAULT_S = float(os.environ.get("WALLEX_FAULT_S", "2"))
+ANSWERS_DROPPED = 25
+LATENCY_S = 0.05
+RESETS = 10
+BYTES_TO_LIVE = {"postgres": 20_000, "kurrentdb": 20_000, "kafka": 50_000}
+REQUESTS = {"postgres": b"COMMIT\0", "kurrentdb": b"WalletDebited", "kafka": b'"status":"accepted"'}
+"""What stands in a request that changes something: a transaction's end, an append, the replies to a batch."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A worker under load, with the proxy between it and one of its servers."""
+
+    world: World
+    proxy: FaultProxy
+    replies: Topic
+    load: Load
+    worker: Worker
+
+    async def end(self) -> None:
+        """Stop the worker: nothing is lost, nothing happened twice, and no reply blames the infrastructure."""
+        assert await self.worker.stop() == 0
+        await check(self.world, self.replies)
+        assert {code(reply) for reply in self.replies.records} <= {None, "InsufficientFunds"}
+
+
+@pytest.fixture(scope="module")
+def kafka_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Kafka that sends its clients to another port: a broker's address is what the broker says that it is."""
+    own = Stack(Path(tmp_path_factory.mktemp("kafka")), kafka_advertised_port=free_port())
+    try:
+        own.up(["kafka"])
+        yield own
+    finally:
+        own.down(["kafka"])
+
+
+@pytest.fixture
+async def open_proxy() -> AsyncIterator[Callable[..., Awaitable[FaultProxy]]]:
+    """Open a proxy before the port of a server on this machine."""
+    async with AsyncExitStack() as proxies:
+
+        async def open_(server_port: int, port: int = 0) -> FaultProxy:
+            return await proxies.enter_async_context(FaultProxy(HOST, server_port, port=port))
+
+        yield open_
+
+
+@pytest.fixture
+async def behind(open_proxy, make_world, stack, request) -> Callable[[str], Awaitable[Behind]]:
+    """Start a worker behind a proxy to that server; its wallets are open."""
+
+    async def begin(server: str) -> Behind:
+        if server == "kafka":
+            # Whoever uses this broker goes through the proxy, the test as well.
+            kafka = request.getfixturevalue("kafka_stack")
+            proxy = await open_proxy(kafka.port("kafka"), advertised_port(kafka))
+            world, told = await make_world(**kafka.environment()), {}
+        else:
+            proxy = await open_proxy(stack.port(server))
+            told = {
+                "postgres": {"DB_PORT": str(proxy.port)},
+                "kurrentdb": {"KURRENTDB_URI": f"esdb://{HOST}:{proxy.port}?Tls=false"},
+            }[server]
+            world = await make_world()
+        replies = await world.topic(world.reply_topic)
+        load = Load(world, replies)
+        worker = world.start("a", **told)
+        await load.open_wallets()
+        assert proxy.connections
+        return Behind(world, proxy, replies, load, worker)
+
+    return begin
+
+
+def advertised_port(kafka: Stack) -> int:
+    return int(kafka.environment()["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])
+
+
+@pytest.mark.parametrize("server", REQUESTS)
+async def test_a_request_whose_answer_is_lost_takes_effect_once(behind, server):
+    """The server took it in, and the line was cut before it answered: many times in a run."""
+    under = await behind(server)
+
+    async with under.load.running():
+        under.proxy.drop_answer_to(REQUESTS[server], every=3)
+        await eventually(lambda: under.proxy.answers_dropped >= ANSWERS_DROPPED, "the answers that are lost")
+        under.proxy.heal()
+        await under.load.more()
+
+    await under.end()
+
+
+@pytest.mark.parametrize("server", REQUESTS)
+async def test_a_bad_line_holds_work_up_and_changes_nothing(behind, server):
+    """Latency, resets in mid-stream, answers that never come, requests that never arrive, all lines cut at once."""
+    under = await behind(server)
+    proxy = under.proxy
+
+    async with under.load.running():
+        proxy.latency_s = LATENCY_S
+        await under.load.more()
+        proxy.heal()
+        proxy.reset_after(BYTES_TO_LIVE[server])
+        await eventually(lambda: proxy.resets >= RESETS, "resets")
+        proxy.heal()
+        await under.load.more()
+        for deaf in ("client", "server"):
+            proxy.black_hole(deaf)
+            await asyncio.sleep(FAULT_S)
+            proxy.heal()
+            await under.load.more()
+        proxy.cut()
+        await under.load.more()
+
+    await under.end()
+
+
+async def test_a_projector_on_bad_lines_misses_no_document(open_proxy, make_world, start_kurrentdb, stack):
+    """Between it and KurrentDB, and between it and Elasticsearch: afterwards the documents equal the rows."""
+    kurrentdb = await start_kurrentdb()
+    events = await open_proxy(int(kurrentdb.target.rpartition(":")[2]))
+    documents = await open_proxy(stack.port("elasticsearch"))
+    world = await make_world(
+        KURRENTDB_URI=f"esdb://{HOST}:{events.port}?Tls=false", ELASTICSEARCH_URL=f"http://{HOST}:{documents.port}"
+    )
+    replies = await world.topic(world.reply_topic)
+    load = Load(world, replies)
+    worker = world.start("a", KURRENTDB_URI=kurrentdb.uri)
+
+    async with projecting(world) as projected:
+        await load.open_wallets()
+        async with load.running():
+            for proxy in (events, documents):
+                await load.more()
+                proxy.reset_after(20_000)
+                await eventually(lambda proxy=proxy: proxy.resets >= RESETS, "resets")
+                proxy.heal()
+                proxy.black_hole("client")
+                await asyncio.sleep(FAULT_S)
+                proxy.heal()
+                proxy.drop_answer_to(b"_bulk")
+                await load.more()
+            await eventually(lambda: documents.answers_dropped, "a bulk whose answer is lost")
+            documents.heal()
+        assert await worker.stop() == 0
+        await projected.check(await check(world, replies))
+
+
+async def test_a_scheduler_that_hears_nothing_from_redis_goes_on_ticking(open_proxy, make_world, stack):
+    """Redis answers late, never, or with a reset: each second a tick, and the lease is taken again afterwards."""
+    world = await make_world()
+    proxy = await open_proxy(stack.port("redis"))
+    ticks = await world.topic(world.environment["SCHEDULE_TOPIC"])
+    redis_url = f"redis://{HOST}:{proxy.port}/0"
+    scheduler = world.start("scheduler", command=(WALLEX_WORKER[0], "scheduler"), REDIS_URL=redis_url)
+    await eventually(lambda: leases(scheduler, "lease_taken"), "the lease")
+
+    for times, fault in enumerate((hear_nothing, answer_late, reset_often), 1):
+        fault(proxy)
+        await eventually(lambda times=times: len(leases(scheduler, "lease_unavailable")) == times, "Redis is away")
+        await ticks.until_count(len(ticks.records) + 2)
+        proxy.heal()
+        await eventually(lambda times=times: len(leases(scheduler, "lease_taken")) == times + 1, "the lease, again")
+
+    assert await scheduler.stop() == 0
+
+
+def leases(scheduler: Worker, event: str) -> list[object]:
+    """Its log lines about the lease of the ticks; it may want others."""
+    return [line for line in scheduler.lines(event) if line["lease"].startswith("ticks:")]
+
+
+def hear_nothing(proxy: FaultProxy) -> None:
+    proxy.black_hole("client")
+
+
+def answer_late(proxy: FaultProxy) -> None:
+    proxy.latency_s = 1.5
+
+
+def reset_often(proxy: FaultProxy) -> None:
+    proxy.reset_after(10)
