@@ -6,19 +6,17 @@ how often a worker dies. By default it is a small one.
 
 from __future__ import annotations
 
-import json
 import os
 import random
-from collections import Counter, defaultdict
 
 import pytest
 
+from tests.support.answers import Answers
 from tests.support.documents import projecting
-from tests.support.explain import explain
-from tests.support.invariants import Books, check, check_committed
-from tests.support.model import Command, Model
-from tests.support.model_reply import Answer
-from tests.support.replies import Topic, code, content, header
+from tests.support.explain import Outcome, explain
+from tests.support.invariants import Books, check, check_committed, fail_with
+from tests.support.replies import Topic
+from tests.support.runs import first_runs, stored_run
 from tests.support.story import Planned, Story
 from tests.support.world import World
 
@@ -26,7 +24,6 @@ COMMANDS = int(os.environ.get("WALLEX_E2E_COMMANDS", "1500"))
 WALLETS = int(os.environ.get("WALLEX_E2E_WALLETS", "100"))
 KILLS = int(os.environ.get("WALLEX_E2E_KILLS", "3"))
 PARTITIONS = 12
-MEANINGLESS = ("commandId", "notAfter")
 
 pytestmark = pytest.mark.timeout(120 + COMMANDS // 20)
 
@@ -78,10 +75,10 @@ async def run_and_check(world: World, story: Story) -> Books:
         partition: max(record.offset for record in commands if record.partition == partition) + 1
         for partition in {record.partition for record in commands}
     }
-    ran = first_runs([(record, planned[header(record, "correlation_id")]) for record in commands], replies)
-    model = explain(ran, {id_: Counter(map(str, rows[0]["event_wallet_ids"])) for id_, rows in books.commands.items()})
-    assert stored_wallets(books) == model_wallets(model)
-    assert stored_holds(books) == {id_: (hold.status, hold.captured) for id_, hold in model.holds.items()}
+    codes = {id_: plan.code for id_, plan in planned.items()}
+    stored = {id_: stored_run(rows[0]) for id_, rows in books.commands.items()}
+    model = explain(first_runs(commands, Answers(replies.records), codes, stored))
+    fail_with(Outcome(books.accounts()).violations(model))
     return books
 
 
@@ -116,51 +113,3 @@ async def check_unanswered_are_uncommitted(world: World, replies: Topic) -> None
     committed = await world.committed()
     await replies.to_end()
     check_committed(await (await world.topic(world.command_topic)).to_end(), replies, committed)
-
-
-def first_runs(records, replies: Topic) -> list[tuple[bytes, Command, Answer]]:
-    """The commands that ran, each once, with the reply that it got; what is refused or repeated is checked here."""
-    by_id = defaultdict(list)
-    for record, plan in sorted(records, key=lambda one: (one[0].partition, one[0].offset)):
-        reply = replies.to(header(record, "correlation_id"))[0]
-        if plan.code is not None:
-            assert code(reply) == plan.code, (record, reply)
-        else:
-            by_id[json.loads(record.value)["commandId"]].append((record, reply))
-    ran = sorted((first_run(same_id) for same_id in by_id.values()), key=lambda one: (one[0].partition, one[0].offset))
-    return [(record.key, json.loads(record.value), content(reply)) for record, reply in ran]
-
-
-def first_run(same_id):
-    """Of the records with one command id, the one that ran and its reply: the others repeat it, or are conflicts."""
-    ran = [(record, reply) for record, reply in same_id if code(reply) != "IdempotencyConflict"]
-    assert ran, f"every use of a command id was answered with a conflict: {same_id}"
-    first, reply = ran[0]
-    for record, other in same_id:
-        is_repeat = meaning(record) == meaning(first)
-        assert is_repeat == (code(other) != "IdempotencyConflict"), (first, record, other)
-        came_first = (record.partition, record.offset) < (first.partition, first.offset)
-        assert not (came_first and record.partition == first.partition), "a later use of the id came before this one"
-    return first, reply
-
-
-def meaning(record) -> Command:
-    """What a command asks for: two that mean the same are one, however they are written."""
-    return {name: value for name, value in json.loads(record.value).items() if name not in MEANINGLESS}
-
-
-def stored_wallets(books: Books):
-    """The rows of the wallets."""
-    return {
-        id_: (row["version"], row["status"], row["balance"], row["held_balance"]) for id_, row in books.wallets.items()
-    }
-
-
-def model_wallets(model: Model):
-    """The model's wallets, as Postgres shows them."""
-    return {id_: (one.version, one.status, one.balance, one.held) for id_, one in model.wallets.items()}
-
-
-def stored_holds(books: Books):
-    """What became of each hold."""
-    return {str(row["id"]): (row["status"], row["captured_amount"]) for rows in books.holds.values() for row in rows}

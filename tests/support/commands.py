@@ -5,6 +5,7 @@ Nothing here uses the worker's models: a test says what travels.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ async def publish(producer: AIOKafkaProducer, topic: str, records: Sequence[Reco
         value = _NULL if record.value is None else record.value
         where = {"key": record.key, "partition": record.partition}
         waiting.append(await producer.send(topic, value, headers=list(record.headers), **where))
-    return [await one for one in waiting]
+    return list(await asyncio.gather(*waiting))
 
 
 def _command(type_: str, **fields: Any) -> Command:

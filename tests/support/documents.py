@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from elasticsearch import AsyncElasticsearch
 
-from tests.support.invariants import Books
+from tests.support.invariants import Books, fail_with
 from tests.support.projection import under_other_aliases
 from tests.support.world import World
 from worker.projection.elastic import connect_elasticsearch
-from worker.projection.index import Projection
+from worker.projection.index import PROJECTIONS, Projection
 from worker.projection.progress import caught_up
 from worker.projection.projector import Projector
 from worker.telemetry.metrics import ProjectorMetrics, new_registry
@@ -43,33 +43,70 @@ class Documents:
 
     def __init__(self, world: World, client: AsyncElasticsearch, projections: tuple[Projection, ...]) -> None:
         self._uri = world.environment["KURRENTDB_URI"]
-        self._client = client
         self._wallets, self._ledger, self._holds = projections
-        self._projections = projections
+        self.client, self.projections = client, projections
+
+    @asynccontextmanager
+    async def projecting(self) -> AsyncIterator[None]:
+        """Run a projector inside the block, and stop it properly behind it."""
+        stop = asyncio.Event()
+        projector = Projector(self.client, self._uri, ProjectorMetrics(new_registry()), self.projections)
+        running = asyncio.create_task(projector.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
 
     async def check(self, books: Books) -> None:
         """Wait until everything is projected; fail unless documents equal rows, one for one and field by field."""
-        assert await caught_up(self._client, self._uri, timeout_s=PATIENCE_S, projections=self._projections)
-        await self._client.indices.refresh(index=[projection.alias for projection in self._projections])
-        wallets = {id_: wallet_document(row) for id_, row in books.wallets.items()}
-        assert await self._all(self._wallets, "walletId") == wallets
-        assert await self._all(self._holds, "holdId") == hold_documents(books)
-        ledger = await self._all(self._ledger, "eventId")
-        assert {id_: {name: one[name] for name in LINE} for id_, one in ledger.items()} == lines(books)
+        assert await caught_up(self.client, self._uri, timeout_s=PATIENCE_S, projections=self.projections)
+        await self.refresh()
+        fail_with(await self.violations(books))
 
-    async def _all(self, projection: Projection, key: str) -> dict[str, dict[str, object]]:
-        """Every document with its external version, page by page."""
+    async def refresh(self) -> None:
+        """Let searches see everything that was written."""
+        await self.client.indices.refresh(index=[projection.alias for projection in self.projections])
+
+    async def violations(self, books: Books, wallet_id: str | None = None) -> list[str]:
+        """Which documents are not what the rows say: all documents, or those of one wallet, whose rows `books` are."""
+        wallets = {id_: wallet_document(row) for id_, row in books.wallets.items()}
+        ledger = await self._all(self._ledger, "eventId", wallet_id)
+        shown = {id_: {name: one[name] for name in LINE} for id_, one in ledger.items()}
+        return [
+            *_differences("wallet", await self._all(self._wallets, "walletId", wallet_id), wallets),
+            *_differences("hold", await self._all(self._holds, "holdId", wallet_id), hold_documents(books)),
+            *_differences("line", shown, lines(books)),
+        ]
+
+    async def count(self) -> tuple[int, int, int]:
+        """How many documents there are of wallets, holds and lines."""
+        wallets, holds, ledger = [
+            (await self.client.count(index=projection.alias))["count"]
+            for projection in (self._wallets, self._holds, self._ledger)
+        ]
+        return wallets, holds, ledger
+
+    async def _all(self, projection: Projection, key: str, wallet_id: str | None) -> dict[str, dict[str, object]]:
+        """Every document, or every one of a wallet, with its external version, page by page."""
         found: dict[str, dict[str, object]] = {}
         after: list[object] | None = None
+        query = None if wallet_id is None else {"term": {"walletId": wallet_id}}
         while True:
-            answer = await self._client.search(
-                index=projection.alias, size=PAGE, sort=[{key: "asc"}], search_after=after, version=True
+            answer = await self.client.search(
+                index=projection.alias, size=PAGE, sort=[{key: "asc"}], search_after=after, version=True, query=query
             )
             hits = answer["hits"]["hits"]
             if not hits:
                 return found
             found |= {hit["_id"]: hit["_source"] | {"_version": hit["_version"]} for hit in hits}
             after = hits[-1]["sort"]
+
+
+def _differences(what: str, shown: Mapping[str, object], expected: Mapping[str, object]) -> Iterator[str]:
+    for id_ in sorted(shown.keys() | expected.keys()):
+        if shown.get(id_) != expected.get(id_):
+            yield f"the document of the {what} {id_} is {shown.get(id_)}, the rows say {expected.get(id_)}"
 
 
 def wallet_document(row: Any) -> dict[str, object]:
@@ -155,18 +192,28 @@ def time(value: datetime | None) -> str | None:
 
 
 @asynccontextmanager
-async def projecting(world: World) -> AsyncIterator[Documents]:
-    """Run a projector on the world's KurrentDB, which must be its own, inside the block."""
+async def documents_of(world: World) -> AsyncIterator[Documents]:
+    """The documents of the world's KurrentDB, which must be its own; they are deleted behind the block."""
     prefix = f"test-{uuid4().hex[:12]}"
-    projections = under_other_aliases(prefix)
     async with connect_elasticsearch(world.environment["ELASTICSEARCH_URL"]) as client:
-        stop = asyncio.Event()
-        projector = Projector(client, world.environment["KURRENTDB_URI"], ProjectorMetrics(new_registry()), projections)
-        running = asyncio.create_task(projector.run(stop))
         try:
-            yield Documents(world, client, projections)
+            yield Documents(world, client, under_other_aliases(prefix))
         finally:
-            stop.set()
-            await running
             names = [*(await client.indices.get(index=f"{prefix}-*", expand_wildcards="all")).body]
             await client.indices.delete(index=names)
+
+
+@asynccontextmanager
+async def open_documents(world: World) -> AsyncIterator[Documents]:
+    """The documents under the aliases that everybody uses; everything must be projected."""
+    async with connect_elasticsearch(world.environment["ELASTICSEARCH_URL"]) as client:
+        documents = Documents(world, client, PROJECTIONS)
+        await documents.refresh()
+        yield documents
+
+
+@asynccontextmanager
+async def projecting(world: World) -> AsyncIterator[Documents]:
+    """Run a projector on the world's KurrentDB, which must be its own, inside the block."""
+    async with documents_of(world) as documents, documents.projecting():
+        yield documents

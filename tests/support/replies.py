@@ -84,6 +84,21 @@ async def open_topic(bootstrap_servers: str, name: str, partitions: int) -> Asyn
         await asyncio.shield(consumer.stop())
 
 
+async def read_topic(bootstrap_servers: str, name: str) -> AsyncIterator[ConsumerRecord]:
+    """Every record of a topic up to where it ends now, whatever its partitions; none is kept."""
+    consumer = AIOKafkaConsumer(
+        name, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    async with consumer:
+        while not consumer.assignment():  # noqa: ASYNC110 - the client tells nobody when it has them
+            await asyncio.sleep(0.01)
+        ends = await consumer.end_offsets(consumer.assignment())
+        while any([await consumer.position(id_) < end for id_, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=1_000)).values():
+                for record in records:
+                    yield record
+
+
 def header(record: ConsumerRecord, name: str) -> bytes | None:
     """The last value of a header, None where there is none."""
     return dict(record.headers).get(name)

@@ -40,7 +40,9 @@ OTHER_KINDS = 0.16
 HOLDS_AND_GROUPS = 0.25
 
 HOLDS_END_S = (5.0, 40.0)
-"""How long after the story was made up: starting workers takes some of it."""
+"""How long after it was made up: starting workers takes some of it."""
+REMEMBERED_MAX = 20_000
+"""So many commands, ids and holds a story can come back to: it may go on for a million."""
 WHALE_BALANCE = str(10**14)
 
 
@@ -53,19 +55,28 @@ class Planned:
 
 
 class Story:
-    """`beginning` opens the wallets; `commands` go on from there."""
+    """`beginning` opens the wallets; `commands` go on from there, and `go_on` without end."""
 
     def __init__(self, seed: int, wallets: int, commands: int) -> None:
         self._random = random.Random(seed)
-        self._began = datetime.now(UTC)
         self.wallets = [new_id() for _ in range(wallets)]
         self._used: list[str] = []
         self._holds: list[tuple[str, str]] = []
         self._strangers = [new_id() for _ in range(max(2, wallets // 50))]
         self.beginning = [self._plan(self._opening(place, id_)) for place, id_ in enumerate(self.wallets)]
         self.commands: list[Planned] = []
-        for _ in range(commands):
-            self.commands.append(self._next())
+        self.go_on(commands)
+
+    def go_on(self, count: int) -> list[Planned]:
+        """Tell so much more; `commands` keeps what can still be repeated."""
+        told = []
+        for _ in range(count):
+            told.append(self._next())
+            self.commands.append(told[-1])
+        for remembered in (self.commands, self._used, self._holds):
+            if len(remembered) > 2 * REMEMBERED_MAX:
+                del remembered[:-REMEMBERED_MAX]
+        return told
 
     def _opening(self, place: int, id_: str) -> Command:
         if place % 50 == 49:
@@ -142,7 +153,7 @@ class Story:
     def _place_hold(self, wallet: str) -> Command:
         """A hold without an end, or with one that comes while the story is told."""
         self._holds.append((wallet, new_id()))
-        end = self._began + timedelta(seconds=self._random.uniform(*HOLDS_END_S))
+        end = datetime.now(UTC) + timedelta(seconds=self._random.uniform(*HOLDS_END_S))
         fields = {"expiresAt": end.isoformat()} if self._random.random() < 0.7 else {}
         return place_hold(*self._holds[-1], str(self._random.randint(1, 20)), **fields)
 

@@ -92,6 +92,12 @@ class World:
         offsets = await self.admin.list_consumer_group_offsets(self.group, partitions=ids)
         return {id_.partition: found.offset for id_, found in offsets.items() if found.offset >= 0}
 
+    async def ends(self) -> dict[int, int]:
+        """Where each partition of the command topic ends, however many there are by now."""
+        async with AIOKafkaConsumer(self.command_topic, bootstrap_servers=self.bootstrap_servers) as consumer:
+            ids = consumer.assignment()
+            return {id_.partition: end for id_, end in (await consumer.end_offsets(ids)).items()}
+
     async def commit(self, offsets: dict[int, int]) -> None:
         """Set the offsets of the group by hand; its workers must have ended."""
         consumer = AIOKafkaConsumer(
@@ -140,12 +146,14 @@ def read_streams(uri: str, wallet_ids: Iterable[str]) -> dict[str, tuple[Recorde
     """Each wallet's events, in order; none where it has no stream."""
     client = EventStoreDBClient(uri)
     try:
-        streams = {}
-        for wallet_id in wallet_ids:
-            try:
-                streams[wallet_id] = client.get_stream(f"wallet-{wallet_id}")
-            except NotFound:
-                streams[wallet_id] = ()
-        return streams
+        return {wallet_id: read_stream(client, wallet_id) for wallet_id in wallet_ids}
     finally:
         client.close()
+
+
+def read_stream(client: EventStoreDBClient, wallet_id: str) -> tuple[RecordedEvent, ...]:
+    """A wallet's events, in order; none where it has no stream."""
+    try:
+        return client.get_stream(f"wallet-{wallet_id}")
+    except NotFound:
+        return ()
