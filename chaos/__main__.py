@@ -1,0 +1,118 @@
+"""`python -m chaos`: exit code 0 if no invariant was broken, 1 if one was, and then with all that is needed to look.
+
+130: interrupted. Whatever was started is stopped in any case; data and logs stay in the run's folder where something
+was wrong, and are removed where nothing was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from chaos.conduct import Happened, conduct
+from chaos.faults import KINDS, says
+from chaos.load import Load, open_replies
+from chaos.schedule import Step, schedule
+from chaos.stage import open_stage
+from chaos.summary import Summary, save, summarize, tables
+from chaos.verdict import judge
+from tests.support.story import Story
+from worker.telemetry.logs import configure_logs
+
+WALLETS = 200
+RATE = 200
+"""Records a second: far from what the worker can, so that a fault's backlog is soon worked off."""
+VIOLATIONS_SHOWN_MAX = 20
+PIPE_WIDTH = 140
+
+console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=PIPE_WIDTH)
+
+
+def main() -> int:
+    """Run, tell, and return the exit code."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # What the clients of this process say about servers that are away is what it is for.
+    configure_logs("ERROR")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    folder = Path(tempfile.mkdtemp(prefix="wallex-chaos-"))
+    try:
+        summary = asyncio.run(run(folder, arguments.seed, arguments.minutes))
+    except KeyboardInterrupt:
+        console.print(f"\nInterrupted; everything that was started is stopped. Logs: {folder}", soft_wrap=True)
+        return 130
+    if arguments.summary is not None:
+        save(summary, arguments.summary)
+    for table in tables([summary]):
+        console.print(table)
+    return _conclude(summary, folder)
+
+
+async def run(folder: Path, seed: int, minutes: float) -> Summary:
+    """A whole run in `folder`, which is empty, and what came of it."""
+    began = datetime.now(UTC)
+    _say(f"seed {seed}, {minutes:g} minutes; servers and processes start in {folder}")
+    async with open_stage(folder) as stage:
+        load = Load(stage.world, Story(seed, WALLETS, 0), RATE)
+        async with open_replies(stage.world) as replies:
+            steps = schedule(seed, KINDS)
+            happened, rest_s = await conduct(stage, load, replies, steps=steps, seconds=minutes * 60, tell=_tell)
+        _say(f"at rest {rest_s:.1f} s after the last fault; now everything is compared")
+        verdict = await judge(stage.world, load.planned)
+    verdict.violations[:0] = stage.violations
+    began_at = began.isoformat(timespec="seconds")
+    return summarize(seed, minutes, began_at, happened=happened, rest_s=rest_s, verdict=verdict)
+
+
+def _tell(what: Step | Happened) -> None:
+    """One line for each fault as it happens, and one when it is recovered from."""
+    if isinstance(what, Step):
+        for strike in what.strikes:
+            lasts = f"for {strike.lasts_s} s" if strike.lasts_s else ""
+            _say(f"{strike.kind:38} {strike.target:20} {lasts:12} [dim]{says(strike)}")
+    elif what.recovery.first_reply_s is None or what.recovery.all_answered_s is None:
+        _say("[bold red]  not recovered")
+    else:
+        first, answered = what.recovery.first_reply_s, what.recovery.all_answered_s
+        _say(f"[dim]  replies {first:.1f} s later, everything answered {answered:.1f} s later")
+
+
+def _say(text: str) -> None:
+    console.print(f"{datetime.now(UTC):%H:%M:%S}  {text}", soft_wrap=True)
+
+
+def _conclude(summary: Summary, folder: Path) -> int:
+    violations = summary["violations"]
+    if not violations:
+        shutil.rmtree(folder)
+        console.print("[bold green]No invariant was broken.")
+        return 0
+    for violation in violations[:VIOLATIONS_SHOWN_MAX]:
+        console.print(violation, markup=False, soft_wrap=True)
+    console.print(f"[bold red]{len(violations)} violations.[/] Data and logs: {folder}", soft_wrap=True)
+    console.print(f"Again: {summary['command']}", soft_wrap=True)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description="Break it on purpose, and judge what is left.")
+    parser.add_argument("--seed", type=int, required=True, help="which faults and commands, in which order")
+    parser.add_argument("--minutes", type=float, required=True, help="how long faults strike")
+    parser.add_argument("--summary", type=Path, help="a file for what came of it, as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

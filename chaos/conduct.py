@@ -1,0 +1,185 @@
+"""The run: load all the while, one fault after another, how long each took to recover from, and a peaceful end.
+
+Recovered is the load when each record that was sent before the fault's end is answered, and one sent after it as well.
+Nothing may take for ever: not recovering from a fault, and not coming to rest when all faults are over, are violations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from elasticsearch import AsyncElasticsearch
+
+from chaos.faults import strike
+from chaos.load import Load
+from chaos.schedule import Step, Strike
+from chaos.stage import PROCESSES, WORKERS, Stage
+from tests.support.postgres import administrator
+from worker.projection.progress import caught_up
+
+POLL_S = 0.02
+RECOVERY_MAX_S = 120.0
+REST_MAX_S = 180.0
+"""For each of: everything answered, all offsets committed, due holds ended, everything projected."""
+OVERDUE = """
+SELECT count(*) FROM holds WHERE status = 'ACTIVE' AND expires_at < clock_timestamp() - interval '5 seconds'
+"""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How long it took from a fault's end until a record sent after it was answered, and all those sent before it.
+
+    Seconds; None where it did not come within `RECOVERY_MAX_S`.
+    """
+
+    first_reply_s: float | None
+    all_answered_s: float | None
+
+
+@dataclass(frozen=True)
+class Happened:
+    """Faults that struck together, and the recovery from them."""
+
+    strikes: tuple[Strike, ...]
+    recovery: Recovery
+
+
+Tell = Callable[[Step | Happened], None]
+
+
+async def conduct(
+    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
+) -> tuple[list[Happened], float]:
+    """Run for `seconds`, then come to rest; return what happened and how long the rest took to come."""
+    background = [asyncio.create_task(work) for work in (load.hear(replies), stage.watch())]
+    try:
+        await load.open_wallets()
+        await _answered(load, load.sent)
+        happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
+        began = time.monotonic()
+        await _come_to_rest(stage, load)
+        return happened, time.monotonic() - began
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await load.close()
+
+
+async def _under_load(
+    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
+) -> list[Happened]:
+    sending = asyncio.create_task(load.run())
+    happened: list[Happened] = []
+    over_at = time.monotonic() + seconds
+    try:
+        for step in steps:
+            await asyncio.sleep(step.pause_s)
+            if time.monotonic() > over_at:
+                break
+            tell(step)
+            await asyncio.gather(*(strike(stage, load, one) for one in step.strikes))
+            ended = time.monotonic()
+            await _check_offsets(stage, load, replies)
+            happened.append(Happened(step.strikes, await _recover(stage, load, step, ended)))
+            tell(happened[-1])
+            if sending.done():
+                sending.result()
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    await load.finish()
+    return happened
+
+
+async def _recover(stage: Stage, load: Load, step: Step, ended: float) -> Recovery:
+    mark = load.sent
+    try:
+        async with asyncio.timeout(RECOVERY_MAX_S):
+            while load.newest_answered <= mark:  # noqa: ASYNC110 - the load counts
+                await asyncio.sleep(POLL_S)
+            first = time.monotonic() - ended
+            await _answered(load, mark)
+            return Recovery(first, time.monotonic() - ended)
+    except TimeoutError:
+        left = sum(number <= mark for number in load.unanswered)
+        names = " and ".join(one.kind for one in step.strikes)
+        stage.violations.append(f"{RECOVERY_MAX_S:.0f} s after {names}, {left} earlier records are not answered")
+        return Recovery(None, None)
+
+
+async def _answered(load: Load, mark: int) -> None:
+    """Wait until no record up to the number `mark` waits for its reply."""
+    while next(iter(load.unanswered), mark + 1) <= mark:  # noqa: ASYNC110 - the load counts
+        await asyncio.sleep(POLL_S)
+
+
+async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) -> None:
+    """No committed offset is past a record without a reply."""
+    # Kafka may be on its way back; the next fault brings another chance.
+    with suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(5.0):
+            committed = await _committed(stage)
+            # A reply comes before its commit, so it is there already, and only has to be heard.
+            ends = await replies.end_offsets(replies.assignment())
+            while any([await replies.position(id_) < end for id_, end in ends.items()]):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+            for number, where in load.unanswered.items():
+                if where is not None and where[1] < committed.get(where[0], 0):
+                    at = f"{where[0]}/{where[1]}"
+                    stage.violations.append(f"the record {number} at {at} is committed and not answered")
+
+
+async def _committed(stage: Stage) -> dict[int, int]:
+    found = await stage.world.admin.list_consumer_group_offsets(stage.world.group)
+    return {id_.partition: one.offset for id_, one in found.items() if id_.topic == stage.world.command_topic}
+
+
+async def _come_to_rest(stage: Stage, load: Load) -> None:
+    """Everything is answered, every due hold ended, everything committed and projected; then everything stops."""
+    await _within(stage, "every record is answered", _answered(load, load.sent))
+    await _within(stage, "every due hold has ended", _until(lambda: _is_nothing_overdue(stage)))
+    await stage.stop("scheduler")
+    await _within(stage, "every offset is committed", _until(lambda: _is_all_committed(stage)))
+    for name in WORKERS:
+        await stage.stop(name)
+    await _within(stage, "every event is projected", _projected(stage))
+    for name in PROCESSES:
+        if name in stage.processes:
+            await stage.stop(name)
+
+
+async def _within(stage: Stage, what: str, work: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(REST_MAX_S):
+            await work
+    except TimeoutError:
+        stage.violations.append(f"{REST_MAX_S:.0f} s after the last fault it is not so that {what}")
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():  # noqa: ASYNC110 - other processes work on it
+        await asyncio.sleep(10 * POLL_S)
+
+
+async def _is_nothing_overdue(stage: Stage) -> bool:
+    async with administrator(stage.world.environment, stage.world.environment["DB_NAME"]) as connection:
+        return not await connection.fetchval(OVERDUE)
+
+
+async def _is_all_committed(stage: Stage) -> bool:
+    committed, ends = await _committed(stage), await stage.world.ends()
+    return all(committed.get(partition, 0) == end for partition, end in ends.items())
+
+
+async def _projected(stage: Stage) -> None:
+    async with AsyncElasticsearch(stage.world.environment["ELASTICSEARCH_URL"]) as client:
+        while not await caught_up(client, stage.world.environment["KURRENTDB_URI"], timeout_s=REST_MAX_S):
+            continue

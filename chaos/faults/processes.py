@@ -1,0 +1,89 @@
+"""What befalls Wallex's own processes: killed, frozen, stopped, killed at a named point, joining and leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from itertools import pairwise
+
+from chaos.faults.fault import Fault
+from chaos.load import Load
+from chaos.schedule import EVERYTHING, Kind, Strike
+from chaos.stage import WORKERS, Stage
+
+SILENT_S = (17.0, 21.0)
+"""Longer than a member's session lasts in Kafka (15 s)."""
+STAYS_S = (1.5, 4.0)
+CRASH_S = 30.0
+"""How long a worker may take to come to its crash point; one without work never does."""
+CRASH_POINTS = ("lock", "persist", "commit", "append", "reply", "offset_commit")
+
+
+async def kill(stage: Stage, _load: Load, strike: Strike) -> None:
+    """SIGKILL; started again afterwards. Of several, named with `+`, all at once."""
+    names = strike.target.split("+")
+    for name in names:
+        stage.take(name).kill()
+    await asyncio.sleep(strike.lasts_s)
+    for name in names:
+        stage.start(name)
+
+
+async def freeze(stage: Stage, _load: Load, strike: Strike) -> None:
+    """SIGSTOP, and later SIGCONT."""
+    process = stage.processes[strike.target]
+    process.pause()
+    try:
+        await asyncio.sleep(strike.lasts_s)
+    finally:
+        process.go_on()
+
+
+async def stop(stage: Stage, _load: Load, strike: Strike) -> None:
+    """SIGTERM; started again afterwards."""
+    await stage.stop(strike.target)
+    await asyncio.sleep(strike.lasts_s)
+    stage.start(strike.target)
+
+
+async def crash(stage: Stage, _load: Load, strike: Strike) -> None:
+    """Replace a worker by one that kills itself at a named point; started again afterwards."""
+    stage.take(strike.target).kill()
+    point = random.Random(strike.seed).choice(CRASH_POINTS)
+    stage.start(strike.target, WALLEX_CRASH_POINT=point)
+    crashing = stage.take(strike.target)
+    ends_at = time.monotonic() + CRASH_S
+    while crashing.code is None and time.monotonic() < ends_at:  # noqa: ASYNC110 - another process ends
+        await asyncio.sleep(0.1)
+    if crashing.code is None:
+        crashing.kill()
+    await asyncio.sleep(strike.lasts_s)
+    stage.start(strike.target)
+
+
+async def storm(stage: Stage, _load: Load, strike: Strike) -> None:
+    """Workers join the group and leave it, politely or not, one after another."""
+    chance, over_at = random.Random(strike.seed), time.monotonic() + strike.lasts_s
+    while time.monotonic() < over_at:
+        stage.start("worker-guest")
+        await asyncio.sleep(chance.uniform(*STAYS_S))
+        if chance.random() < 0.5:
+            stage.take("worker-guest").kill()
+        else:
+            await stage.stop("worker-guest")
+
+
+_TWO = tuple(f"{one}+{other}" for one, other in pairwise(WORKERS))
+
+FAULTS = (
+    Fault(Kind("kill a worker", "workers", WORKERS, (0.5, 3.0)), "SIGKILL, started again", kill),
+    Fault(Kind("kill two workers", "workers", _TWO, (0.5, 3.0)), "SIGKILL, started again", kill),
+    Fault(Kind("freeze a worker", "workers", WORKERS, SILENT_S), "SIGSTOP for longer than its session", freeze),
+    Fault(Kind("stop a worker", "workers", WORKERS, (0.5, 3.0)), "SIGTERM, started again", stop),
+    Fault(Kind("crash at a point", "workers", WORKERS[:2], (0.5, 2.0)), "SIGKILL at a named point", crash),
+    Fault(Kind("rebalance storm", EVERYTHING, ("worker-guest",), (12.0, 18.0)), "a worker joins and leaves", storm),
+    Fault(Kind("kill the projector", "projector", ("projector",), (0.5, 5.0)), "SIGKILL, started again", kill),
+    Fault(Kind("freeze the projector", "projector", ("projector",), (3.0, 8.0)), "SIGSTOP, SIGCONT", freeze),
+    Fault(Kind("kill the scheduler", "scheduler", ("scheduler",), (0.5, 5.0)), "SIGKILL, started again", kill),
+)
