@@ -13,7 +13,8 @@ from pathlib import Path
 from devstack.kurrentdb.control import start_control
 from devstack.kurrentdb.faults import Faults
 from devstack.kurrentdb.log import Log, LogError
-from devstack.kurrentdb.server import build_server
+from devstack.kurrentdb.security import Security
+from devstack.kurrentdb.server import OPEN, build_server
 from devstack.kurrentdb.store import Store
 
 logger = logging.getLogger("devstack.kurrentdb")
@@ -31,20 +32,23 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
-        asyncio.run(serve(options.host, options.port, options.data, faults, options.control_port))
+        security = Security(options.tls_cert, options.tls_key, options.user_file)
+        asyncio.run(serve(options.host, options.port, options.data, faults, options.control_port, security=security))
     except (LogError, OSError, RuntimeError) as error:
         logger.error("stand-in: cannot start: %s", error)
         return 1
     return 0
 
 
-async def serve(host: str, port: int, data: Path, faults: Faults, control_port: int | None) -> None:
+async def serve(
+    host: str, port: int, data: Path, faults: Faults, control_port: int | None, *, security: Security = OPEN
+) -> None:
     """Serve until a signal says stop; then finish writing, cut every call, and return."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = Store(Log(data), faults)
-    server, bound = build_server(store, faults, host, port)
+    server, bound = build_server(store, faults, host, port, security)
     await server.start()
     control = None if control_port is None else await start_control(faults, host, control_port)
     logger.info(
@@ -66,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=2113, help="0: any free one, said in the log")
     parser.add_argument("--data", type=Path, required=True, help="folder of the log")
     parser.add_argument("--control-port", type=int, help="serve /faults here: GET shows the switches, PUT sets them")
+    parser.add_argument("--tls-cert", type=Path, help="serve over TLS with this certificate (PEM), and --tls-key")
+    parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
+    parser.add_argument("--user-file", type=Path, help="a file with name:password: nobody else may call")
     faults = parser.add_argument_group("faults, all off by default; see devstack/kurrentdb/faults.py")
     for item in dataclasses.fields(Faults):
         if not item.init:

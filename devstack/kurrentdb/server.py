@@ -20,6 +20,7 @@ from devstack.kurrentdb.batch import BatchAppendCall
 from devstack.kurrentdb.faults import Faults
 from devstack.kurrentdb.gossip import gossip_reply
 from devstack.kurrentdb.read import ReadCall
+from devstack.kurrentdb.security import Security
 from devstack.kurrentdb.store import Store
 from devstack.kurrentdb.writer import Writer
 
@@ -42,6 +43,8 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.so_reuseport", 0),
 ]
+
+OPEN = Security()
 
 Unary = Callable[[bytes, Any], Awaitable[bytes]]
 Pages = Callable[[Any], AsyncIterator[Sequence[bytes]]]
@@ -90,11 +93,13 @@ async def _end(context: grpc.aio.ServicerContext[Any, Any], error: errors.CallEr
     await context.abort(error.code, error.details, error.trailers)
 
 
-def build_server(store: Store, faults: Faults, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+def build_server(
+    store: Store, faults: Faults, host: str, port: int, security: Security = OPEN
+) -> tuple[grpc.aio.Server, int]:
     """A server over `store`, not started yet, and the port that it got (0 asks for any)."""
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=OPTIONS, interceptors=security.interceptors())
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    bound = server.add_insecure_port(address)
+    bound = security.open_port(server, address)
     for service, handlers in _handlers(store, faults, host, bound).items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return server, bound

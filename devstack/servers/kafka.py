@@ -10,7 +10,9 @@ import asyncio
 import base64
 import subprocess
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -30,15 +32,25 @@ REQUEST_MS = 5000
 
 def prepare(site: Site) -> list[str]:
     """Fetch Kafka, write its settings, format its storage the first time; return the broker's command line."""
+    return prepare_with({}, (), site)
+
+
+def prepare_with(more_settings: Mapping[str, object], format_options: Sequence[str], site: Site) -> list[str]:
+    """Do it with settings beside, or instead of, the usual ones, and with options for the format of the storage."""
     jars = cached("kafka", (POM,), lambda folder: fetch_jars(POM, folder))
     data = site.folder / "data"
-    made_once(data, lambda folder: _format(jars, site, folder))
-    return [*_java(jars), "kafka.Kafka", str(_write_settings(site, data))]
+    made_once(data, lambda folder: _format(jars, _write_settings(site, folder, more_settings), format_options))
+    return [*_java(jars), "kafka.Kafka", str(_write_settings(site, data, more_settings))]
 
 
 def check(site: Site) -> None:
     """Read the cluster's metadata from the broker, by its own port whatever it advertises."""
-    asyncio.run(_check(site))
+    check_with(bootstrap_servers=site.address)
+
+
+def check_with(**connection: Any) -> None:
+    """Do it over a connection that `AIOKafkaClient` makes of these arguments."""
+    asyncio.run(_check(connection))
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -57,8 +69,8 @@ def _java(jars: Path) -> list[str]:
     return [str(find_java()), HEAP, QUICK, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
 
 
-def _write_settings(site: Site, data: Path) -> Path:
-    settings = {
+def _write_settings(site: Site, data: Path, more: Mapping[str, object]) -> Path:
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{site.ports['controller']}",
@@ -75,17 +87,17 @@ def _write_settings(site: Site, data: Path) -> Path:
         "offsets.topic.num.partitions": 1,
         # A group of one or two workers need not wait three seconds for more.
         "group.initial.rebalance.delay.ms": 0,
+        **more,
     }
     file = site.folder / f"{data.name}.properties"
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return file
 
 
-def _format(jars: Path, site: Site, data: Path) -> None:
+def _format(jars: Path, settings: Path, options: Sequence[str]) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    settings = _write_settings(site, data)
     done = subprocess.run(
-        [*_java(jars), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(settings)],
+        [*_java(jars), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(settings), *options],
         capture_output=True,
         text=True,
         check=False,
@@ -95,8 +107,8 @@ def _format(jars: Path, site: Site, data: Path) -> None:
         raise DevstackError(f"kafka: its storage could not be formatted: {(done.stderr or done.stdout).strip()}")
 
 
-async def _check(site: Site) -> None:
-    client = AIOKafkaClient(bootstrap_servers=site.address, request_timeout_ms=REQUEST_MS)
+async def _check(connection: Mapping[str, Any]) -> None:
+    client = AIOKafkaClient(**connection, request_timeout_ms=REQUEST_MS)
     try:
         await client.bootstrap()
         if client.cluster.controller is None:

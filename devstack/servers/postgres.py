@@ -31,16 +31,22 @@ SWEEP_S = 5.0
 
 def prepare(site: Site) -> list[str]:
     """Make the cluster the first time; return the server's command line."""
+    return prepare_with(_find_binaries(), site)
+
+
+def prepare_with(binaries: Path, site: Site) -> list[str]:
+    """Do it with the programs in `binaries`; the site's options are further settings, `name=value`."""
     data = _data(site)
-    made_once(data, _initdb)
+    made_once(data, lambda folder: _initdb(binaries, folder))
     settings = {
         "listen_addresses": HOST,
         "port": site.port,
         "unix_socket_directories": "",  # a folder's path may be longer than a socket's name may be
         "max_connections": 100,
     }
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    return [*_unprivileged(), str(_find_binaries() / "postgres"), "-D", str(data), *options]
+    told = [*(f"{name}={value}" for name, value in settings.items()), *site.options]
+    options = [part for setting in told for part in ("-c", setting)]
+    return [*_unprivileged(), str(binaries / "postgres"), "-D", str(data), *options]
 
 
 def check(site: Site) -> None:
@@ -73,13 +79,13 @@ def _data(site: Site) -> Path:
     return site.folder / "data"
 
 
-def _initdb(data: Path) -> None:
+def _initdb(binaries: Path, data: Path) -> None:
     with tempfile.NamedTemporaryFile("w") as password:
         password.write(PASSWORD)
         password.flush()
         command = [
             *_unprivileged(),
-            str(_find_binaries() / "initdb"),
+            str(binaries / "initdb"),
             f"--pgdata={data}",
             f"--username={USER}",
             f"--pwfile={password.name}",
