@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Collection
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid5
 
-import pytest
-from aiokafka import ConsumerRecord
-from redis.asyncio import Redis
-
-from devstack.ports import free_port
 from tests.support.commands import Record, create_wallet, credit, expire_hold, new_id, place_hold, publish, record_of
-from tests.support.invariants import check_effects, check_rows, check_streams, read_books
-from tests.support.replies import Topic, code, content, header
-from tests.support.workers import WALLEX_WORKER, Worker, eventually
-from tests.support.world import World
-from worker.lease import KEY_PREFIX
+from tests.support.expiry import (
+    assert_expired_once,
+    is_expiry,
+    lease,
+    place_holds,
+    soon,
+    start_scheduler,
+    until_expired,
+)
+from tests.support.replies import code, content, header
+from tests.support.workers import eventually
 
-WALLEX_SCHEDULER = (WALLEX_WORKER[0], "scheduler")
 TICK = b'{"type":"ExpireDueHolds"}'
-
-
-def start_scheduler(world: World, name: str = "scheduler", **environment: str) -> Worker:
-    return world.start(name, command=WALLEX_SCHEDULER, **environment)
-
-
-def leases(scheduler: Worker, event: str) -> list[dict[str, Any]]:
-    """Its log lines about the lease of the ticks; it may want others."""
-    return [line for line in scheduler.lines(event) if line["lease"].startswith("ticks:")]
-
-
-async def lease(scheduler: Worker, event: str) -> dict[str, Any]:
-    """Wait for its first such line."""
-    await eventually(lambda: leases(scheduler, event), f"{event} of the ticks")
-    return leases(scheduler, event)[0]
-
-
-def soon(seconds: float = 1.5) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-
-
-def is_expiry(record: ConsumerRecord) -> bool:
-    """Whether this is the reply to an `ExpireHold` that ended its hold."""
-    reply = content(record)
-    return (reply["type"], reply["status"]) == ("ExpireHold", "accepted")
-
-
-async def until_expired(replies: Topic, holds: Collection[str]) -> None:
-    """Wait until each hold's end was answered."""
-
-    def ended() -> set[str]:
-        return {content(record)["hold"]["holdId"] for record in replies.records if is_expiry(record)}
-
-    await replies.until(lambda: ended() >= set(holds), f"the expiry of {len(holds)} holds")
-
-
-async def assert_expired_once(world: World, holds: Collection[str], *replies: Topic) -> None:
-    """Stop what runs: each hold has exactly one `HoldExpired`, and ledger, rows, streams and replies agree."""
-    assert {await worker.stop() for worker in world.workers if worker.code is None} == {0}
-    books = await read_books(world)
-    check_rows(books)
-    check_effects(books, [record for topic in replies for record in await topic.to_end()])
-    check_streams(books)
-    events = [event for stream in books.streams.values() for event in stream if event.type == "HoldExpired"]
-    assert sorted(json.loads(event.data)["hold"]["holdId"] for event in events) == sorted(holds)
-
-
-async def place_holds(world: World, count: int, expires_at: str) -> list[str]:
-    """Place so many holds, each in a wallet of its own."""
-    wallets, holds = [new_id() for _ in range(count)], [new_id() for _ in range(count)]
-    await world.send(map(create_wallet, wallets))
-    await world.send(place_hold(wallet, id_, expiresAt=expires_at) for wallet, id_ in zip(wallets, holds, strict=True))
-    return holds
 
 
 async def test_a_hold_expires_by_itself_and_its_owner_hears_of_it(world):
@@ -129,37 +72,6 @@ async def test_of_two_schedulers_one_ticks_and_the_other_takes_over_when_it_is_k
     assert set(numbers) == {1, 2}
     assert (await lease(second, "lease_taken"))["number"] == 2
     await assert_expired_once(world, [*early, *late], replies)
-
-
-@pytest.mark.parametrize("trouble", ["off", "forgetful"])
-async def test_holds_expire_once_whatever_redis_does(world, trouble):
-    """Two schedulers and two workers, without Redis, or with one that forgets every lease: no correctness needs it."""
-    lease_key = f"{KEY_PREFIX}ticks:{world.environment['SCHEDULE_TOPIC']}"
-    nowhere = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"} if trouble == "off" else {}
-    replies = await world.topic(world.reply_topic)
-    workers = [world.start(name) for name in "ab"]
-    schedulers = [start_scheduler(world, name, **nowhere) for name in ("first", "second")]
-    for worker in workers:
-        await worker.assigned()
-
-    async def forget() -> None:
-        async with Redis.from_url(world.environment["REDIS_URL"]) as redis:
-            while True:
-                await redis.delete(lease_key, f"{lease_key}:number")
-                await asyncio.sleep(0.05)
-
-    forgetting = asyncio.create_task(forget())
-    holds = await place_holds(world, 50, soon(3))
-    await until_expired(replies, holds)
-    forgetting.cancel()
-    with suppress(asyncio.CancelledError):
-        await forgetting
-
-    for scheduler in schedulers if trouble == "off" else ():
-        await lease(scheduler, "lease_unavailable")
-        assert len(leases(scheduler, "lease_unavailable")) == 1
-        assert await scheduler.metric("wallex_ticks_published_total") > 0
-    await assert_expired_once(world, holds, replies)
 
 
 async def test_broken_ticks_are_skipped_and_hurt_no_command(world):
