@@ -27,7 +27,7 @@ ABORTIVE_CLOSE = struct.pack("ii", 1, 0)
 class FaultProxy:
     """Passes what comes in on 127.0.0.1:`port` on to `host`:`server_port` and back, with the faults that are on.
 
-    `latency_s` is added to each direction; `answers_dropped` and `resets` count what was done to connections so far.
+    `latency_s` is added to each direction; `answers_dropped` and `resets` (all of them) count what was done so far.
     """
 
     def __init__(self, host: str, server_port: int, *, port: int = 0) -> None:
@@ -59,7 +59,8 @@ class FaultProxy:
     def drop_answer_to(self, pattern: bytes, *, every: int = 1) -> None:
         """Let the server have what holds `pattern`, and cut the connection when it begins to answer.
 
-        Done to each `every`th occurrence over all connections. The client can't know what became of its request.
+        Done to each `every`th request that holds it, over all connections; what a client sends at once counts as one.
+        The client can't know what became of its request.
         """
         self._pattern, self._every, self._seen = pattern, every, 0
 
@@ -105,7 +106,6 @@ class FaultProxy:
             del self._connections[connection]
 
     async def _pump(self, connection: _Connection, end: End) -> None:
-        """Pass bytes on to `end` for as long as the connection lives."""
         reader, writer = connection.way_to(end)
         try:
             while chunk := await reader.read(CHUNK_BYTES):
@@ -128,7 +128,7 @@ class FaultProxy:
             self.answers_dropped += 1
             self._reset(connection)
             return
-        if end == "server":
+        if end == "server" and self._pattern:
             self._look_for_pattern(connection, chunk)
         writer.write(connection.still_alive(chunk))
         await writer.drain()
@@ -136,14 +136,12 @@ class FaultProxy:
             self._reset(connection)
 
     def _look_for_pattern(self, connection: _Connection, chunk: bytes) -> None:
-        if not self._pattern:
-            return
         # A pattern may be cut in two by the chunks.
         text = connection.tail + chunk
         connection.tail = text[max(0, len(text) - len(self._pattern) + 1) :]
-        before, self._seen = self._seen, self._seen + text.count(self._pattern)
-        if self._seen // self._every > before // self._every:
-            connection.drops_answer = True
+        if self._pattern in text:
+            self._seen += 1
+            connection.drops_answer = self._seen % self._every == 0
 
     def _reset(self, connection: _Connection) -> None:
         if not connection.over.is_set():
