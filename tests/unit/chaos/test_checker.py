@@ -1,0 +1,131 @@
+"""The checker bites: what a sender must never see is found in the replies, what must never stand there in the rows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from tests.support.answers import Answers
+from tests.support.commands import credit, new_id, record_of, transfer
+from tests.support.explain import explain
+from tests.support.invariants import effect_violations
+from tests.support.runs import Run, first_runs
+
+WALLET = new_id()
+COMMAND = credit(WALLET)
+
+
+def record(offset: int, key: bytes | None, value: bytes | None, **headers: bytes) -> ConsumerRecord:
+    sizes = len(key or b""), len(value or b"")
+    return ConsumerRecord("topic", 0, offset, 0, 0, key, value, None, *sizes, tuple(headers.items()))
+
+
+def command_record(offset: int, command=COMMAND) -> ConsumerRecord:
+    sent = record_of(command)
+    return record(offset, sent.key, sent.value, correlation_id=b"%d" % offset)
+
+
+def reply(to: ConsumerRecord, command=COMMAND, **content: object) -> ConsumerRecord:
+    said = json.dumps({"commandId": command["commandId"], "status": "accepted", **content}).encode()
+    command_id = command["commandId"].encode()
+    return record(0, to.key, said, correlation_id=dict(to.headers)["correlation_id"], command_id=command_id)
+
+
+def row(command=COMMAND, made: int = 1, error: str | None = None, **fields: object):
+    return {
+        "command_id": command["commandId"],
+        "type": command["type"],
+        "error_code": error,
+        "event_versions": [0] * made,
+        "reply": "{}",
+    } | fields
+
+
+def test_a_record_without_a_reply_is_found():
+    """Every record gets one."""
+    answered, silent = command_record(1), command_record(2)
+
+    assert [*Answers([reply(answered)]).violations([answered])] == []
+    assert [*Answers([reply(answered)]).violations([answered, silent])] == ["the record at 0/2 has no reply"]
+
+
+def test_one_reply_for_two_records_under_one_correlation_id_is_found():
+    """Each record has its own, though both say the same."""
+    twice = [command_record(1), command_record(1)]
+
+    assert [*Answers([reply(twice[0])] * 2).violations(twice)] == []
+    assert [*Answers([reply(twice[0])]).violations(twice)] == ["the record at 0/1 has no reply of its own"]
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_two_different_replies_to_a_command_are_found(again):
+    """To one record, or to its duplicate."""
+    first, second = command_record(1), command_record(again)
+    answers = Answers([reply(first), reply(second, processedAt="later")])
+
+    assert any("got different replies" in violation for violation in answers.violations([first]))
+
+
+def test_a_reply_that_is_not_the_stored_one_is_found():
+    """As well as one that was never told, and one that was told of nothing."""
+    told = reply(command_record(1))
+    stored = row(reply=told.value.decode())
+
+    assert [*Answers([told]).stored_violations([stored])] == []
+    assert "is not the stored one" in next(Answers([told]).stored_violations([row()]))
+    assert "never told" in next(Answers().stored_violations([stored]))
+    assert "only 0 are stored" in next(Answers([told]).stored_violations([]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "entries"),
+    [
+        ([row()], {}),
+        ([row()], {COMMAND["commandId"]: 2}),
+        ([row(error="InsufficientFunds")], {COMMAND["commandId"]: 1}),
+        ([row(), row()], {COMMAND["commandId"]: 1}),
+        ([], {COMMAND["commandId"]: 1}),
+        ([row(transfer(WALLET, new_id()))], {}),
+    ],
+    ids=["none", "twice", "though refused", "ran twice", "never ran", "a transfer without entries"],
+)
+def test_another_effect_than_the_one_is_found(rows, entries):
+    """An accepted command has its entries once, any other has none."""
+    assert [*effect_violations(Counter({COMMAND["commandId"]: 1}), [row()])] == []
+    assert [*effect_violations(Counter(entries), rows)]
+
+
+def test_a_reply_that_no_order_explains_is_found():
+    """The model gives another one: money was credited that a sequential run would not have had."""
+    created = {"commandId": new_id(), "type": "CreateWallet", "walletId": WALLET, "ownerId": "a"}
+    states = [wallet_state(0, "0.0000"), wallet_state(1, "1.0000")]
+    runs = [told(created, states[0]), told(COMMAND, states[1])]
+
+    assert explain(runs).wallets[WALLET].version == 1
+    with pytest.raises(AssertionError, match="the model says"):
+        explain([runs[0], told(COMMAND, wallet_state(1, "2.0000"))])
+
+
+def test_a_conflict_where_there_is_none_is_found():
+    """Whoever repeats a command gets its reply, not a conflict."""
+    first, again = command_record(1), command_record(2)
+    conflict = {"error": {"code": "IdempotencyConflict"}, "status": "rejected"}
+    stored = {COMMAND["commandId"]: ("{}", {})}
+
+    assert len(first_runs([first, again], Answers([reply(first), reply(again)]), {}, stored)) == 1
+    with pytest.raises(AssertionError):
+        first_runs([first, again], Answers([reply(first), reply(again, **conflict)]), {}, stored)
+
+
+def wallet_state(version: int, balance: str):
+    amounts = {"balance": balance, "heldBalance": "0.0000", "availableBalance": balance}
+    return {"walletId": WALLET, "version": version, "status": "ACTIVE", "currency": "USD", **amounts}
+
+
+def told(command, wallet) -> Run:
+    said = {"commandId": command["commandId"], "type": command["type"], "status": "accepted", "wallets": [wallet]}
+    content = json.dumps({**said, "processedAt": "2026-11-23T00:00:00.000000Z"})
+    return Run(WALLET.encode(), json.dumps(command).encode(), content, {WALLET: 1})

@@ -1,0 +1,73 @@
+"""What is told of a run: figures, recoveries by kind, and how to look at what went wrong."""
+
+from __future__ import annotations
+
+import json
+
+from chaos.__main__ import _conclude
+from chaos.conduct import Happened, Recovery
+from chaos.schedule import Strike
+from chaos.summary import figures, markdown, recoveries, save, summarize
+from chaos.verdict import Verdict
+
+
+def happened(first: float | None, answered: float | None, *kinds: str) -> Happened:
+    return Happened(tuple(Strike(kind, "kafka", 2.0, 1) for kind in kinds), Recovery(first, answered))
+
+
+def summary_of(*steps: Happened, violations=()):
+    verdict = Verdict(violations=list(violations), records=1_200, ran=1_000, repeated=200)
+    return summarize(7, 2.0, "2026-11-23T01:00:00+00:00", happened=steps, rest_s=3.21, verdict=verdict)
+
+
+def test_recoveries_are_told_by_kind_with_median_and_worst():
+    """Faults that struck together count for each of them."""
+    one = summary_of(happened(0.1, 1.0, "kill"), happened(0.2, 5.0, "kill", "cut"))
+    other = summary_of(happened(0.3, 2.0, "kill"))
+
+    rows = recoveries([one, other])
+
+    assert rows == [("cut", "1", "0.2 s", "0.2 s", "5.0 s", "5.0 s"), ("kill", "3", "0.2 s", "0.3 s", "2.0 s", "5.0 s")]
+
+
+def test_a_recovery_that_did_not_come_is_said():
+    """It has no seconds."""
+    (row,) = recoveries([summary_of(happened(1.0, 2.0, "kill"), happened(None, None, "kill"))])
+
+    assert row == ("kill", "2", "1.0 s", "never", "2.0 s", "never")
+
+
+def test_the_figures_of_several_runs_are_added_up():
+    """As the documentation shows them; the worst rest counts."""
+    found = dict(figures([summary_of(), summary_of(violations=["money is gone"])]))
+
+    assert (found["records sent"], found["duplicates absorbed"], found["violations"]) == ("2,400", "400", "1")
+    assert found["at rest after the last fault, at most"] == "3 s"
+
+
+def test_a_summary_in_a_file_gives_the_same_tables(tmp_path):
+    """JSON keeps all that the documentation needs, the command among it."""
+    summary = summary_of(happened(0.1, 1.0, "kill"))
+
+    save(summary, tmp_path / "new" / "summary.json")
+    read = json.loads((tmp_path / "new" / "summary.json").read_text())
+
+    assert markdown([read]) == markdown([summary])
+    assert "`make chaos SEED=7 MINUTES=2` (2026-11-23" in markdown([read])
+    assert "| kill | 1 | 0.1 s | 0.1 s | 1.0 s | 1.0 s |" in markdown([read])
+
+
+def test_a_violation_ends_in_1_and_tells_how_to_run_it_again(tmp_path, capsys):
+    """With the violation, the command and the place of the logs, which stay."""
+    assert _conclude(summary_of(violations=["money is gone"]), tmp_path) == 1
+
+    said = capsys.readouterr().out
+    assert "money is gone" in said and "make chaos SEED=7 MINUTES=2" in said and str(tmp_path) in said
+    assert tmp_path.exists()
+
+
+def test_a_clean_run_ends_in_0_and_leaves_nothing(tmp_path):
+    """Nobody needs its data."""
+    assert _conclude(summary_of(), tmp_path) == 0
+
+    assert not tmp_path.exists()
