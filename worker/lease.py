@@ -2,7 +2,8 @@
 
 It saves work, and nothing more: no correctness may depend on it. Redis may be off, flushed, or lie; so whatever runs
 under a lease must be harmless when it runs twice at once, and may not rely on running at all unless something else sees
-to it. Where Redis does not answer the work goes on *without* a lease, in each process, until Redis is back.
+to it. Where Redis does not answer the work goes on *without* a lease, in each process, until Redis is back. A process
+that Redis refuses at its first question was started with a wrong `REDIS_URL`, and is told so; later the work goes on.
 
 `number` grows with each change of hands (a fencing number). A flushed Redis begins again with 1, so nothing may ever be
 refused because of it: it is there for the people who read logs. Log: `lease_taken`, `lease_elsewhere`,
@@ -12,6 +13,7 @@ refused because of it: it is there for the people who read logs. Log: `lease_tak
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any
@@ -20,8 +22,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import LockNotOwnedError, RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, LockNotOwnedError, NoPermissionError, RedisError
 
+from worker.errors import not_trusted
 from worker.outages import say_back, say_lost, stop_waiting
 from worker.settings import Settings
 
@@ -77,6 +80,7 @@ class Lease:
         """Run `work()` whenever it is granted here, and cancel it at most `ASK_EVERY_S` after it no longer is.
 
         Returns when `work` returns and raises what it raises; waits for as long as another process holds the lease.
+        `Fatal`: Redis refuses this process.
         Cancel it to stop: the lease is then given back, so that the next one need not wait until it runs out.
         """
         async with self._redis:
@@ -109,6 +113,9 @@ class Lease:
             standing = await self._renew_or_take()
             say_back("redis", self)
         except (RedisError, OSError, TimeoutError) as error:
+            if self.standing is None and _is_refusal(error):
+                text = f"{type(error).__name__}: {error}"
+                raise not_trusted("Redis", text, "the user, password, host and ssl_ca_certs of REDIS_URL") from error
             standing = Standing.UNAVAILABLE
             say_lost("redis", self, f"{type(error).__name__}: {error}")
         if standing is not self.standing:
@@ -142,3 +149,12 @@ class Lease:
             await self._lock.release()
         except (RedisError, OSError, TimeoutError) as error:
             log.info("lease_not_given_back", lease=self.name, runs_out_in_s=LEASE_S, error=type(error).__name__)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether Redis refuses our credentials or rights, or its certificate does not verify."""
+    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        return True
+    # redis-py wraps what the socket raised.
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, ssl.SSLCertVerificationError) or (cause is not None and _is_refusal(cause))

@@ -17,6 +17,7 @@ from esdbclient import AsyncEventStoreDBClient
 from esdbclient.exceptions import EventStoreDBClientException
 
 from worker.errors import Fatal, Unavailable, not_trusted
+from worker.settings import redact_uri
 
 # gRPC has no type for these: they stand in the text of its, and so of esdbclient's, errors.
 _REFUSALS = (
@@ -87,8 +88,8 @@ def uri_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        # Its text may repeat the URI, and so the password.
-        raise Fatal("KURRENTDB_URI: expected a URI that esdbclient takes, with options that it knows") from error
+        # Its text may repeat the URI, and so the password: the error itself must not be seen either.
+        raise Fatal(f"KURRENTDB_URI: {redact_uri(str(error))}") from None
     except OSError as error:
         raise Fatal(f"KURRENTDB_URI: {error.strerror}: {error.filename}") from error
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from elastic_transport import TlsError
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
-from worker.errors import Fatal, Unavailable
+from worker.errors import Fatal, Unavailable, not_trusted
 
 REQUEST_TIMEOUT_S = 30
 
+_REFUSALS = frozenset({401, 403})
 _BUSY = frozenset({408, 429})
 # Raised by a person or a full disk, and lifted again: 403, 429 or 400, depending on which.
 _BLOCKS = frozenset({"cluster_block_exception", "index_closed_exception"})
@@ -43,9 +45,15 @@ def elasticsearch_errors() -> Iterator[None]:
     """Raise Elasticsearch's errors as ours: `Unavailable`, `IndexLost` or `Fatal`."""
     try:
         yield
+    except TlsError as error:
+        raise not_trusted(
+            "Elasticsearch", error, "ELASTICSEARCH_URL, and the certificates this machine trusts"
+        ) from error
     except TransportError as error:
         raise ElasticsearchLost(f"Elasticsearch: {error}") from error
     except ApiError as error:
+        if error.status_code in _REFUSALS and _type_of(error) not in _BLOCKS:
+            raise not_trusted("Elasticsearch", error, "the user and password of ELASTICSEARCH_URL") from error
         raise _judge(error.status_code, _type_of(error), f"Elasticsearch: {error}") from error
 
 

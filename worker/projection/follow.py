@@ -20,7 +20,7 @@ from esdbclient.protos.Grpc.streams_pb2 import ReadReq, ReadResp
 from grpc.experimental import ChannelOptions
 
 from worker.contracts.events import STREAM_PREFIX
-from worker.errors import Fatal
+from worker.outbox.connection import refusal, uri_errors
 from worker.projection.document import RecordedEvent
 from worker.projection.subscription import Subscription, SubscriptionLost, recorded_event
 
@@ -62,14 +62,13 @@ class EventLog:
     async def connect(cls, uri: str) -> AsyncIterator[Self]:
         """Connect to the node that `uri` names, or to the leader of its cluster.
 
-        `SubscriptionLost` if none answers, `Fatal` if the URI is not one that `esdbclient` understands.
+        `SubscriptionLost` if none answers, `Fatal` if it refuses us, or `esdbclient` cannot use the URI.
         """
         try:
-            client = await asyncio.to_thread(EventStoreDBClient, uri)
+            with uri_errors():
+                client = await asyncio.to_thread(EventStoreDBClient, uri)
         except EventStoreDBClientException as error:
-            raise SubscriptionLost(f"KurrentDB: {error}") from error
-        except ValueError as error:
-            raise Fatal(f"KURRENTDB_URI: {error}") from error
+            raise refusal(error) or SubscriptionLost(f"KurrentDB: {error}") from error
         log = cls(client)
         try:
             yield log

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import grpc
 
-from worker.errors import Unavailable
+from worker.errors import Fatal, Unavailable
+from worker.outbox.connection import refusal
 from worker.projection.document import RecordedEvent
 
 BATCH_EVENTS_MAX = 2000
@@ -34,9 +35,9 @@ class SubscriptionLost(Unavailable):
     server = "kurrentdb"
 
     @classmethod
-    def because(cls, error: Any) -> SubscriptionLost:
-        """Say what gRPC's `error` says."""
-        return cls(f"KurrentDB: {error.code().name}: {error.details()}")
+    def because(cls, error: Any) -> SubscriptionLost | Fatal:
+        """Say what gRPC's `error` says; `Fatal` where KurrentDB refuses us, or its certificate does not verify."""
+        return refusal(error) or cls(f"KurrentDB: {error.code().name}: {error.details()}")
 
 
 class Subscription:
