@@ -6,3 +6,8 @@
 all the while, `conduct.py` runs the whole, `verdict.py` holds the stores against each other and against a sequential
 model, `summary.py` tells what came of it.
 """
+
+import os
+
+# gRPC's core writes to stderr by itself that a server went away, and reads this when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -14,6 +14,7 @@ from chaos.load import Load
 from chaos.schedule import Kind, Strike
 from chaos.stage import Stage
 
+THERE_S = 60.0
 ALIASES = ("wallets", "wallet-holds", "wallet-ledger")
 
 
@@ -26,11 +27,11 @@ async def _client(stage: Stage) -> AsyncIterator[AsyncElasticsearch]:
 def _blocked(block: str) -> Happen:
     async def happen(stage: Stage, _load: Load, strike: Strike) -> None:
         async with _client(stage) as client:
-            await client.indices.put_settings(index=list(ALIASES), settings={block: True})
+            await _put(client, {block: True})
             try:
                 await asyncio.sleep(strike.lasts_s)
             finally:
-                await client.indices.put_settings(index=list(ALIASES), settings={block: None})
+                await _put(client, {block: None})
 
     return happen
 
@@ -50,9 +51,18 @@ async def wipe_checkpoint(stage: Stage, _load: Load, strike: Strike) -> None:
         await client.options(ignore_status=404).delete(index=index, id=f"checkpoint-{uuid}", refresh=True)
 
 
+async def _put(client: AsyncElasticsearch, settings: dict[str, object]) -> None:
+    # One that was wiped may not be back yet.
+    await client.indices.put_settings(index=list(ALIASES), settings=settings, ignore_unavailable=True)
+
+
 async def _index(client: AsyncElasticsearch, strike: Strike) -> str:
-    found = await client.indices.get_alias(name=random.Random(strike.seed).choice(ALIASES))
-    return next(iter(found.body))
+    """The name behind one of the aliases, once there is one: it may have been wiped."""
+    alias = random.Random(strike.seed).choice(ALIASES)
+    async with asyncio.timeout(THERE_S):
+        while not await client.indices.exists_alias(name=alias):  # noqa: ASYNC110 - the projector makes it
+            await asyncio.sleep(0.1)
+    return next(iter((await client.indices.get_alias(name=alias)).body))
 
 
 def _kind(name: str, lasts_s: tuple[float, float]) -> Kind:

@@ -11,11 +11,9 @@ from chaos.faults.fault import Fault
 from chaos.load import Load
 from chaos.schedule import Kind, Strike
 from chaos.stage import Stage
-from devstack.server import HOST
+from tests.support.lying_redis import lying_redis
 
 EVERY_S = 0.05
-NUMBERS = frozenset({b"EVALSHA", b"EVAL", b"INCR", b"DEL", b"PEXPIRE"})
-"""Commands that are answered with a number: 1 says that it was done."""
 
 
 async def flush(stage: Stage, _load: Load, strike: Strike) -> None:
@@ -32,28 +30,10 @@ async def grant_everything(stage: Stage, _load: Load, strike: Strike) -> None:
     proxy = stage.proxies["redis"]
     await proxy.__aexit__(None, None, None)
     try:
-        liar = await asyncio.start_server(_agree, HOST, proxy.port)
-        async with liar:
+        async with lying_redis(proxy.port):
             await asyncio.sleep(strike.lasts_s)
-            liar.close()
     finally:
         await proxy.__aenter__()
-
-
-async def _agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer each command of a connection with yes."""
-    try:
-        while header := await reader.readline():
-            words = []
-            for _ in range(int(header[1:])):
-                length = int((await reader.readline())[1:])
-                words.append((await reader.readexactly(length + 2))[:-2])
-            writer.write(b":1\r\n" if words[0].upper() in NUMBERS else b"+OK\r\n")
-            await writer.drain()
-    except (OSError, asyncio.IncompleteReadError):
-        return
-    finally:
-        writer.close()
 
 
 FAULTS = (

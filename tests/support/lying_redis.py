@@ -13,8 +13,8 @@ from itertools import count
 
 
 @asynccontextmanager
-async def lying_redis() -> AsyncIterator[str]:
-    """Serve inside the block; gives the URL."""
+async def lying_redis(port: int = 0) -> AsyncIterator[str]:
+    """Serve inside the block, on any free port where none is given; gives the URL."""
     numbers = count(1)
     clients: set[asyncio.StreamWriter] = set()
 
@@ -24,7 +24,7 @@ async def lying_redis() -> AsyncIterator[str]:
             writer.write(_answer(words, numbers))
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     finally:
