@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from urllib.request import urlopen
 
 import aiohttp
 import pytest
@@ -64,6 +65,20 @@ async def test_a_check_that_does_not_answer_fails_after_a_second():
     assert status == 503
     assert body.count("no answer within 1.0 s") == 2
     assert 0.9 < elapsed_s < 1.9
+
+
+async def test_a_process_whose_event_loop_is_blocked_does_not_answer():
+    """The pages share the loop with the work, so a probe's time-out shows what no check could."""
+    async with serve_health(port=0, registry=new_registry()) as port:
+        url = f"http://127.0.0.1:{port}/livez"
+        asked = asyncio.create_task(asyncio.to_thread(urlopen, url, timeout=0.3))
+        await asyncio.sleep(0)
+
+        time.sleep(0.8)  # noqa: ASYNC251 - this is what it is about
+
+        with pytest.raises(TimeoutError):
+            await asked
+        assert (await get(port, "/livez"))[0] == 200
 
 
 async def test_metrics_are_shown_in_prometheus_format():

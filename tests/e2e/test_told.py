@@ -1,0 +1,112 @@
+"""Whatever stops progress is told without reading code: one log line for each change of state, pages, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import aiohttp
+import pytest
+
+from tests.support.commands import create_wallet, credit, new_id, record_of
+from tests.support.expiry import start_scheduler
+from tests.support.foreign import locked
+from tests.support.proxy import FaultProxy
+from tests.support.workers import PATIENCE_S, Worker, eventually
+from worker.telemetry.metrics import STAGES
+
+HOST = "127.0.0.1"
+DEAF_WORKER = (sys.executable, "-m", "tests.support.deaf_worker")
+EXIT_FATAL = 70
+OLDEST = "wallex_oldest_unanswered_command_seconds"
+
+
+async def page(worker: Worker, name: str) -> tuple[int, str]:
+    """A page of the process: status and text."""
+    port = (await worker.logged("health_listening"))["port"]
+    async with aiohttp.ClientSession() as session, session.get(f"http://{HOST}:{port}/{name}") as answer:
+        return answer.status, await answer.text()
+
+
+async def lost_and_back(process: Worker, proxy: FaultProxy) -> list[tuple[str, str]]:
+    """Take the server away until it is missed, give it back until that is said; all that was said of servers."""
+    proxy.reset_after(0)
+    proxy.cut()
+    await process.logged("server_lost")
+    proxy.heal()
+    await process.logged("server_back")
+    return [(line["event"], line["server"]) for line in process.lines() if line["event"].startswith("server_")]
+
+
+@pytest.mark.parametrize("server", ["postgres", "kurrentdb"])
+async def test_a_worker_without_work_says_once_that_a_server_is_lost_and_once_that_it_is_back(world, stack, server):
+    """Nothing waits for the server, so nothing would notice, until the first command comes."""
+    async with FaultProxy(HOST, stack.port(server)) as proxy:
+        told = {
+            "postgres": {"DB_PORT": str(proxy.port)},
+            "kurrentdb": {"KURRENTDB_URI": f"esdb://{HOST}:{proxy.port}?Tls=false"},
+        }
+        worker = world.start("a", **told[server])
+        await worker.until_ready()
+
+        said = await lost_and_back(worker, proxy)
+
+        await worker.until_ready()
+        assert await worker.stop() == 0
+    assert said == [("server_lost", server), ("server_back", server)]
+
+
+async def test_a_scheduler_says_once_that_redis_is_lost_and_once_that_it_is_back(world, stack):
+    """It goes on without, under no lease, and stays ready; and both its leases are one server."""
+    async with FaultProxy(HOST, stack.port("redis")) as proxy:
+        scheduler = start_scheduler(world, REDIS_URL=f"redis://{HOST}:{proxy.port}/0")
+        await eventually(lambda: len(scheduler.lines("lease_taken")) >= 1, "a lease")
+
+        said = await lost_and_back(scheduler, proxy)
+
+        assert (await scheduler.ready())[0] == 200
+        assert await scheduler.stop() == 0
+    assert said == [("server_lost", "redis"), ("server_back", "redis")]
+
+
+async def test_the_age_of_the_oldest_unanswered_command_counts_what_waits_for_a_wallet(world):
+    """A command that somebody else's lock holds up grows old in the metric, and is forgotten once it is answered."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    worker = world.start("a")
+    await replies.until_answered(await world.send([create_wallet(wallet)]))
+
+    async with locked(world, wallet):
+        sent = await world.send([credit(wallet)])
+        await worker.logged("commands_parked")
+        async with asyncio.timeout(PATIENCE_S):
+            while await worker.metric(OLDEST) < 1:
+                pass
+    await replies.until_answered(sent)
+    async with asyncio.timeout(PATIENCE_S):
+        while await worker.metric(OLDEST) > 0:
+            pass
+
+    _, text = await page(worker, "metrics")
+    counts = {stage: f'wallex_stage_seconds_count{{stage="{stage}"}}' for stage in STAGES}
+    values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
+    assert [stage for stage, name in counts.items() if values[name] < 1] == []
+    assert await worker.stop() == 0
+
+
+async def test_a_worker_whose_consume_loop_is_dead_says_so_and_ends(world):
+    """It would keep its partitions, and take nothing from them: `/livez` fails, then the process ends by itself."""
+    replies = await world.topic(world.reply_topic)
+    wallet, deadly = new_id(), credit(new_id())
+    worker = world.start("a", command=DEAF_WORKER, WALLEX_DEADLY_COMMAND=deadly["commandId"])
+    await replies.until_answered(await world.send([create_wallet(wallet)]))
+    assert (await page(worker, "livez"))[0] == 200
+
+    await world.send([record_of(deadly)])
+
+    async with asyncio.timeout(PATIENCE_S):
+        while (dead := await page(worker, "livez"))[0] == 200:
+            pass
+    assert '"failing": ["consume_loop"]' in dead[1]
+    assert await worker.ended() == EXIT_FATAL
+    assert "consume loop" in worker.lines("stopping")[0]["error"]
