@@ -1,12 +1,15 @@
 """A server is away for a while and comes back: work resumes by itself, nothing is lost or done twice, and no reply
 blames the infrastructure.
 
-These tests kill servers, so they have a stack of their own.
+WALLEX_OUTAGE_S makes the outages last so much longer than it takes to notice them. These tests kill servers, so they
+have a stack of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
@@ -14,13 +17,21 @@ import pytest
 
 from devstack.stack import Stack
 from tests.support.commands import new_id
+from tests.support.documents import projecting
 from tests.support.invariants import check
 from tests.support.load import Load
-from tests.support.replies import code
+from tests.support.replies import Topic, code
+from tests.support.workers import WALLEX_WORKER, eventually
 from worker.client import Accepted, OutcomeUnknown, Result, WalletClient
 from worker.settings import Settings
 
 SERVERS = ("postgres", "kafka", "kurrentdb")
+OUTAGE_S = float(os.environ.get("WALLEX_OUTAGE_S", "0"))
+RESUMED_S_MAX = 10.0
+"""How soon after a server's return work goes on."""
+TIMEOUT_S = 180 + OUTAGE_S
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def outage_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         yield own
     finally:
-        own.down(SERVERS)
+        own.down()
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -53,13 +64,75 @@ async def test_work_resumes_after_an_outage(make_world, own_stack, server):
         await load.more()
         await asyncio.to_thread(own_stack.kill, server)
         await worker.until_not_ready()
+        await asyncio.sleep(OUTAGE_S)
         await asyncio.to_thread(own_stack.up, [server])
+        resumed_s = await until_answering(replies)
         await load.more()
 
+    print(f"{server}: resumed {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
     assert await worker.stop() == 0
     await check(world, replies)
+    assert resumed_s < RESUMED_S_MAX
     assert {code(reply) for reply in replies.records} <= {None, "InsufficientFunds"}
     assert {line["server"] for line in worker.lines("server_lost")} <= {server}
+
+
+async def until_answering(replies: Topic) -> float:
+    """Wait for a reply that was made from now on, and return how long it took, in seconds; `Load` reads the topic."""
+    began, now_ms = time.monotonic(), time.time() * 1000
+    await eventually(lambda: any(reply.timestamp > now_ms for reply in replies.records[-100:]), "a new reply")
+    return time.monotonic() - began
+
+
+async def test_a_projector_resumes_after_an_outage_of_elasticsearch(make_world, own_stack, start_kurrentdb):
+    """What happened meanwhile is found once it is back; the worker does not notice."""
+    await asyncio.to_thread(own_stack.up, ["elasticsearch"])
+    kurrentdb = await start_kurrentdb()
+    world = await make_world(**own_stack.environment() | {"KURRENTDB_URI": kurrentdb.uri})
+    replies = await world.topic(world.reply_topic)
+    load = Load(world, replies)
+    worker = world.start("a")
+    await load.open_wallets()
+
+    async with projecting(world) as projected:
+        await projected.check(await check(world, replies))
+        await asyncio.to_thread(own_stack.kill, "elasticsearch")
+        async with load.running():
+            await load.more()
+        books = await check(world, replies)
+        await asyncio.sleep(OUTAGE_S)
+        await asyncio.to_thread(own_stack.up, ["elasticsearch"])
+        began = time.monotonic()
+        await projected.check(books)
+        resumed_s = time.monotonic() - began
+
+    print(f"elasticsearch: caught up {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
+    assert await worker.stop() == 0
+    assert resumed_s < RESUMED_S_MAX
+    assert worker.lines("server_lost") == []
+
+
+async def test_a_scheduler_takes_its_lease_again_after_an_outage_of_redis(make_world, own_stack):
+    """Until then it ticks without one."""
+    await asyncio.to_thread(own_stack.up, ["redis"])
+    world = await make_world(**own_stack.environment())
+    ticks = await world.topic(world.environment["SCHEDULE_TOPIC"])
+    scheduler = world.start("scheduler", command=(WALLEX_WORKER[0], "scheduler"))
+    await scheduler.logged("lease_taken")
+
+    await asyncio.to_thread(own_stack.kill, "redis")
+    await scheduler.logged("lease_unavailable")
+    await ticks.until_count(len(ticks.records) + 2)
+    await asyncio.sleep(OUTAGE_S)
+    leases = len(scheduler.lines("lease_taken"))
+    await asyncio.to_thread(own_stack.up, ["redis"])
+    began = time.monotonic()
+    await scheduler.logged("lease_taken", leases + 1)
+    resumed_s = time.monotonic() - began
+
+    print(f"redis: lease taken {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
+    assert await scheduler.stop() == 0
+    assert resumed_s < RESUMED_S_MAX
 
 
 async def test_a_worker_waits_for_servers_that_are_not_there_yet(make_world, own_stack):
