@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.projecting import a_projector, all_written, documents, is_following, is_waiting, until
 from tests.support.projection import StandIn, wallet_events
+from tests.support.proxy import FaultProxy
 from worker.errors import Fatal
+from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
 from worker.projection.projector import ForeignCheckpoint
 from worker.projection.subscription import SubscriptionLost
@@ -28,6 +31,53 @@ async def test_a_kurrentdb_that_dies_and_comes_back_is_followed_on(elasticsearch
         await until(lambda: is_following(projector))
 
     assert len(await documents(elasticsearch, projections[0])) == 2
+
+
+def said_of_servers(logs):
+    """What the log says of servers that are lost or back."""
+    return [(line["event"], line["server"]) for line in logs if line["event"].startswith("server_")]
+
+
+async def test_a_quiet_projector_is_ready_again_once_kurrentdb_is_back(
+    elasticsearch, kurrentdb, projections, projecting
+):
+    """No event may come for long: that KurrentDB has no more is enough, and is said in one line."""
+    kurrentdb.append(wallet_events(["100"]))
+    with capture_logs() as logs:
+        async with projecting() as projector:
+            await all_written(elasticsearch, kurrentdb, projections)
+            kurrentdb.kill()
+            await until(lambda: is_waiting(projector))
+
+            await kurrentdb.start()
+            await until(lambda: is_following(projector))
+
+    assert said_of_servers(logs) == [("server_lost", "kurrentdb"), ("server_back", "kurrentdb")]
+
+
+async def test_an_elasticsearch_that_does_not_answer_is_one_line_and_another_when_it_does(
+    stack, kurrentdb, projections, projecting
+):
+    """The projector waits with what it has read, and `/readyz` says why."""
+    async with (
+        FaultProxy("127.0.0.1", stack.port("elasticsearch")) as proxy,
+        connect_elasticsearch(f"http://127.0.0.1:{proxy.port}") as behind,
+    ):
+        running = a_projector(behind, kurrentdb, projections)
+        stop = asyncio.Event()
+        with capture_logs() as logs:
+            task = asyncio.create_task(running.run(stop))
+            await until(lambda: is_following(running))
+            proxy.reset_after(0)
+            proxy.cut()
+            kurrentdb.append(wallet_events(["100"]))
+            await until(lambda: is_waiting(running))
+            proxy.heal()
+            await until(lambda: is_following(running))
+            stop.set()
+            await task
+
+    assert said_of_servers(logs) == [("server_lost", "elasticsearch"), ("server_back", "elasticsearch")]
 
 
 async def test_a_connection_that_falls_silent_is_given_up(kurrentdb):
