@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install constraints demo test check bench chaos fuzz up down schemas
+.PHONY: help install constraints demo test check bench chaos fuzz mutants up down schemas
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ chaos: install  ## faults under load for MINUTES (10), drawn from SEED (1); then
 fuzz: install  ## look for inputs that break the decoder or the stand-in, for MINUTES (10)
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m fuzz --minutes $(or $(MINUTES),10)
+
+mutants: install  ## take out each safeguard in turn: a test must notice
+	$(BIN)/python -m mutants
 
 schemas: install  ## write schemas/ from the models
 	$(BIN)/wallex schemas

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from devstack.errors import DevstackError
 from mutants.errors import MutantsError
@@ -26,7 +26,7 @@ from mutants.suite import first_failure, stop_servers
 from mutants.table import MUTANTS
 from mutants.tree import PROJECT, copy_tree, mutated
 
-PIPE_WIDTH = 160
+PIPE_WIDTH = 200
 
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -91,8 +91,7 @@ def _try_each(root: Path, mutants: Sequence[Mutant]) -> Iterator[Tried]:
 
 
 def _as_table(tried: Iterable[Tried]) -> Table:
-    table = Table("mutant", "takes out", "killed by", "seconds")
-    table.columns[-1].justify = "right"
+    table = Table("mutant", "takes out", Column("killed by", overflow="fold"), Column("seconds", justify="right"))
     for mutant, killed_by, took_s in tried:
         test = "[bold red]SURVIVED" if killed_by is None else killed_by.rpartition("::")[2].partition("[")[0]
         table.add_row(mutant.name, mutant.takes_out, test, f"{took_s:.1f}")
@@ -107,18 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"mutants:\n{names}",
     )
-    choices = [mutant.name for mutant in MUTANTS]
-    parser.add_argument("names", nargs="*", metavar="NAME", type=_known(choices), help="which to try (all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_name, help="which to try (all)")
     return parser
 
 
-def _known(names: Sequence[str]):
-    def known(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(f"no mutant {text!r}, expected one of {', '.join(names)}")
-        return text
-
-    return known
+def _name(text: str) -> str:
+    names = [mutant.name for mutant in MUTANTS]
+    if text not in names:
+        raise argparse.ArgumentTypeError(f"no mutant {text!r}; there are: {', '.join(names)}")
+    return text
 
 
 if __name__ == "__main__":

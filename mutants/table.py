@@ -114,11 +114,11 @@ AFTER_THE_COMMIT = (
     ),
     Mutant(
         "event-id",
-        "an event has a new id each time it is made",
-        "worker/ledger/entry.py",
-        '    name = bytes.fromhex(command_id.replace("-", "")) + b"%d" % place\n',
-        "    name = __import__('os').urandom(16)\n",
-        (f"{APPEND}the_late_worker_finds_its_events_there_when_it_was_helped[append_records]",),
+        "an event has another id each time it is appended",
+        "worker/outbox/append_records.py",
+        "    record.record_id = event.event_id\n",
+        '    record.record_id = str(__import__("uuid").uuid4())\n',
+        (f"{APPEND}the_same_append_again_and_a_slice_of_it_change_nothing[append_records]",),
     ),
     Mutant(
         "append-again",
