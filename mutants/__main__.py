@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from devstack.errors import DevstackError
@@ -43,7 +44,7 @@ class Tried(NamedTuple):
 
 
 def main() -> int:
-    """Try what the command line asks for, print the table, and return the exit code."""
+    """Try what the command line asks for, print what became of each mutant, and return the exit code."""
     arguments = _parser().parse_args()
     chosen = [mutant for mutant in MUTANTS if not arguments.names or mutant.name in arguments.names]
     # Stopped politely, it still stops its servers.
@@ -52,7 +53,7 @@ def main() -> int:
     try:
         tried = _try_all(chosen)
     except (MutantsError, DevstackError) as error:
-        progress.print(f"[bold red]No result.[/] {error}", soft_wrap=True)
+        progress.print(f"[bold red]No result.[/] {escape(str(error))}", soft_wrap=True)
         return 2
     console.print(_as_table(tried))
     survived = [one.mutant.name for one in tried if one.killed_by is None]
@@ -86,7 +87,7 @@ def _try_each(root: Path, mutants: Sequence[Mutant]) -> Iterator[Tried]:
         with mutated(root, mutant):
             killed_by = first_failure(root, mutant.tests)
         tried = Tried(mutant, killed_by, time.monotonic() - began)
-        progress.print(f"[dim]{number}/{len(mutants)} {mutant.name}: {killed_by or 'survived'}", soft_wrap=True)
+        progress.print(f"{number}/{len(mutants)} {mutant.name}: {escape(killed_by or 'survived')}", soft_wrap=True)
         yield tried
 
 

@@ -68,9 +68,9 @@ def mutated(root: Path, mutant: Mutant) -> Iterator[None]:
 def prove_isolation(root: Path) -> None:
     """Raise `MutantsError` unless Python and `wallex` of the copy run its code, whatever their environment says."""
     python = interpreter(root)
-    programs = [[python, "-c", "import worker.cli"], [python.with_name("wallex"), "--version"]]
-    first_line = '"""'
-    with _changed(root / "worker" / "__init__.py", first_line, f"raise SystemExit({BROKEN})\n{first_line}", count=1):
+    programs: list[list[Path | str]] = [[python, "-c", "import worker.cli"], [python.with_name("wallex"), "--version"]]
+    begin = '"""'
+    with _changed(root / "worker" / "__init__.py", begin, f"raise SystemExit({BROKEN})\n{begin}", count=1):
         broken = [_exit_code(program) for program in programs]
     whole = [_exit_code(program) for program in programs]
     if broken != [BROKEN] * len(programs) or whole != [0] * len(programs):
