@@ -24,7 +24,7 @@ from tests.support.postgres import administrator
 from worker.projection.progress import caught_up
 
 POLL_S = 0.02
-RECOVERY_MAX_S = 120.0
+RECOVERY_MAX_S = 180.0
 REST_MAX_S = 180.0
 """For each of: everything answered, all offsets committed, due holds ended, everything projected."""
 OVERDUE = """

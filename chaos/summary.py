@@ -7,7 +7,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from os import cpu_count
+from os import cpu_count, getloadavg
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,13 +41,19 @@ def summarize(
         "minutes": minutes,
         "command": f"make chaos SEED={seed} MINUTES={minutes:g}",
         "began": began,
-        "machine": f"{cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "machine": _machine(),
         "rest_s": round(rest_s, 1),
         **asdict(verdict),
         "faults": [
             {"faults": [asdict(strike) for strike in one.strikes], **_rounded(asdict(one.recovery))} for one in happened
         ],
     }
+
+
+def _machine() -> str:
+    """What it ran on, and how busy that was with other things as well."""
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{cpu_count()} cores under a load of {getloadavg()[0]:.0f}, {system}"
 
 
 def save(summary: Summary, file: Path) -> None:
@@ -101,13 +107,15 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """For the documentation."""
-    runs = [f"`{one['command']}` ({one['began'][:10]}, {one['machine']})" for one in summaries]
-    lines = [*(f"- {run}" for run in runs), "", *_markdown(("", ""), figures(summaries)), ""]
-    return "\n".join([*lines, *_markdown(COLUMNS, recoveries(summaries))])
+    runs = [f"- `{one['command']}` ({one['began'][:10]}, {one['machine']})" for one in summaries]
+    return "\n".join(
+        [*runs, "", *table(("", "all runs"), figures(summaries)), "", *table(COLUMNS, recoveries(summaries))]
+    )
 
 
-def _markdown(columns: Row, rows: Iterable[Row]) -> list[str]:
-    rule = ["---", *("---:" for _ in columns[1:])]
+def table(columns: Row, rows: Iterable[Row], numbers: Sequence[int] = range(1, len(COLUMNS))) -> list[str]:
+    """The lines of a table in Markdown; `numbers` are the columns that stand to the right."""
+    rule = ["---:" if place in numbers else "---" for place in range(len(columns))]
     return [f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows)]
 
 

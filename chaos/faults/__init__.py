@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from chaos.faults import elasticsearch, kafka, kurrentdb, network, postgres, processes, redis, servers
 from chaos.faults.fault import Fault
 from chaos.load import Load
 from chaos.schedule import Strike
 from chaos.stage import Stage
 
-FAULTS: tuple[Fault, ...] = (
-    *processes.FAULTS,
-    *servers.FAULTS,
-    *postgres.FAULTS,
-    *kurrentdb.FAULTS,
-    *elasticsearch.FAULTS,
-    *redis.FAULTS,
-    *kafka.FAULTS,
-    *network.FAULTS,
-)
+
+@dataclass(frozen=True)
+class Group:
+    """Faults of one sort: what is promised in spite of them, and what they are, in short."""
+
+    promised: str
+    run: str
+    faults: Sequence[Fault]
+
+
+GROUPS = {
+    "a process dies, freezes or is stopped": Group(
+        "what it had begun is finished by another one, once",
+        "worker, two workers, projector, scheduler; at random, at each named point, in rebalance storms",
+        processes.FAULTS,
+    ),
+    "a server dies, freezes or is restarted": Group(
+        "it is waited for; work resumes by itself; no reply blames it",
+        "Postgres, Kafka, KurrentDB, Elasticsearch, Redis",
+        servers.FAULTS,
+    ),
+    "the network is slow, deaf or cut": Group(
+        "an answer that is lost is asked for again, to no further effect",
+        "between Wallex and each server: latency, each direction lost, resets, cuts; answers to COMMIT lost",
+        network.FAULTS,
+    ),
+    "sessions in Postgres are ended or kept waiting": Group(
+        "a batch runs again; a locked wallet holds up nobody else's",
+        "`pg_terminate_backend`; a foreign transaction on rows",
+        postgres.FAULTS,
+    ),
+    "appends to KurrentDB go wrong": Group(
+        "each event is there once, in order, whatever the answer said",
+        "timed out or cut, written or not; not ready; slow disk; overtaking; `AppendRecords` switched off",
+        kurrentdb.FAULTS,
+    ),
+    "Elasticsearch refuses or forgets": Group(
+        "documents equal rows again by themselves",
+        "read-only, rejected bulks, wiped index, wiped checkpoint",
+        elasticsearch.FAULTS,
+    ),
+    "Redis forgets or lies": Group(
+        "nothing depends on it",
+        "flushed every 50 ms; every lock granted to everybody",
+        redis.FAULTS,
+    ),
+    "the command topic changes under the worker": Group(
+        "every record gets its reply, a repeated one the same",
+        "unreadable records, offsets set back to the beginning, partitions added",
+        kafka.FAULTS,
+    ),
+}
+FAULTS = tuple(fault for group in GROUPS.values() for fault in group.faults)
 KINDS = tuple(fault.kind for fault in FAULTS)
 _BY_NAME = {fault.kind.name: fault for fault in FAULTS}
 
