@@ -119,8 +119,10 @@ class Watched:
         age = time.time() - oldest / 1000 if oldest is not None else 0.0
         self.metrics.oldest_unanswered_seconds.set(max(age, 0.0))
         self.metrics.partition_lag.clear()
-        for partition in owned:
-            highwater = self.consumer().highwater(partition.id)
+        consumer = self.consumer()
+        # FastStream lets go of it while the process stops, which may take longer than it takes to look again.
+        for partition in owned if consumer is not None else ():
+            highwater = consumer.highwater(partition.id)
             if highwater is not None and partition.answered is not None:
                 lag = self.metrics.partition_lag.labels(partition.id.topic, str(partition.id.partition))
                 lag.set(max(highwater - partition.answered, 0))
