@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from devstack.stack import Stack
+from tests.support import replies as reading
 from tests.support.commands import new_id
 from tests.support.documents import projecting
 from tests.support.invariants import check
@@ -32,6 +33,12 @@ RESUMED_S_MAX = 10.0
 TIMEOUT_S = 180 + OUTAGE_S
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for replies waits out the outage."""
+    monkeypatch.setattr(reading, "PATIENCE_S", reading.PATIENCE_S + OUTAGE_S)
 
 
 @pytest.fixture
