@@ -30,9 +30,8 @@ SERVERS = ("postgres", "kafka", "kurrentdb")
 OUTAGE_S = float(os.environ.get("WALLEX_OUTAGE_S", "0"))
 RESUMED_S_MAX = 10.0
 """How soon after a server's return work goes on."""
-TIMEOUT_S = 180 + OUTAGE_S
 
-pytestmark = pytest.mark.timeout(TIMEOUT_S)
+pytestmark = pytest.mark.timeout(120 + 3 * OUTAGE_S)
 
 
 @pytest.fixture(autouse=True)
