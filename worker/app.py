@@ -23,7 +23,7 @@ from worker.contracts.commands import Command
 from worker.contracts.ticks import ExpireDueHolds
 from worker.inbox.assignment import Assignment
 from worker.inbox.partitions import BATCH_RECORDS_MAX
-from worker.kafka import connection_arguments
+from worker.kafka import connection_arguments, is_dead
 from worker.process import Process
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
@@ -100,7 +100,10 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
         process.expiry.hear(cast(Sequence[ConsumerRecord], records))
 
     def consuming() -> bool:
-        # Of commands: a worker that hears no ticks still does its main job.
+        # A dead loop only counts where it is the commands': a worker that hears no ticks still does its main job. But a
+        # consumer that holds its partitions and reads no more keeps ticks, too, from those who would hear them.
+        if is_dead(commands.consumer) or is_dead(schedule.consumer):
+            return False
         return not commands.tasks or any(not task.done() for task in commands.tasks)
 
     process = Process(settings, lambda: cast(AIOKafkaConsumer, commands.consumer), consuming, app.exit)

@@ -7,9 +7,12 @@ password that the broker refuses: `start` finds out, and tells that from a broke
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Protocol
 
-from aiokafka.conn import create_conn
+from aiokafka import AIOKafkaConsumer
+from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -23,6 +26,28 @@ from worker.settings import Settings
 PROBE_TIMEOUT_MS = 5_000
 _VARIABLES = "KAFKA_BOOTSTRAP_SERVERS, KAFKA_SASL_* and KAFKA_SSL_CAFILE"
 _REFUSALS = (ssl.SSLCertVerificationError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+
+
+def _say_broken(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `send` of a connection raise what aiokafka is prepared for where uvloop has closed it already.
+
+    For a moment aiokafka does not know yet that its connection is gone. uvloop raises `RuntimeError` for a write then,
+    where asyncio's own loop says nothing. Nobody in aiokafka expects it: the task that fetches or keeps the group would
+    die of it, and the consumer would hold its partitions and read no more.
+    """
+
+    @wraps(send)
+    def say_broken(connection: AIOKafkaConnection, *arguments: Any, **named: Any) -> Any:
+        try:
+            return send(connection, *arguments, **named)
+        except RuntimeError as error:
+            connection.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} broken: {error}") from error
+
+    return say_broken
+
+
+AIOKafkaConnection.send = _say_broken(AIOKafkaConnection.send)
 
 
 class KafkaRefused(Exception):
@@ -53,6 +78,17 @@ def connection_arguments(settings: Settings) -> dict[str, Any]:
             settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else ""
         )
     return arguments
+
+
+def is_dead(consumer: AIOKafkaConsumer | None) -> bool:
+    """Whether a consumer that was started has lost one of its own tasks: it keeps its partitions and reads no more.
+
+    aiokafka says so nowhere: what is looked at are its fetcher and its coordinator, which run as long as it does.
+    """
+    if consumer is None or consumer._closed or consumer._fetcher is None:
+        return False
+    tasks = (consumer._fetcher._fetch_task, getattr(consumer._coordinator, "_coordination_task", None))
+    return any(task is not None and task.done() for task in tasks)
 
 
 async def start(client: Client, connection: dict[str, Any]) -> None:
