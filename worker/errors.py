@@ -281,6 +281,9 @@ def from_postgres(error: Exception) -> WallexError | None:
     """What `error`, raised around a transaction, means; None where it is unexpected."""
     if isinstance(error, WallexError):
         return error
+    if isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, _NOT_TRUSTED):
+        # SQLAlchemy wraps the driver's error twice, and adds lines to its text.
+        error = error.orig.__cause__
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, _NOT_TRUSTED):
         return not_trusted("Postgres", text, "DB_HOST, DB_USERNAME, DB_PASSWORD, DB_SSL and DB_SSL_CA")

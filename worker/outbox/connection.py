@@ -27,6 +27,9 @@ _REFUSALS = (
     "StatusCode.PERMISSION_DENIED",
 )
 
+_TOLD = (grpc.Call, grpc.aio.AioRpcError)
+"""gRPC's errors, of its two kinds of channels, which have `details`."""
+
 METADATA_BYTES_MAX = 64 * 1024 * 1024
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -112,7 +115,7 @@ def refusal(error: BaseException) -> Fatal | None:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
-    while not isinstance(error, grpc.Call) and error.args and isinstance(error.args[0], BaseException):
+    while not isinstance(error, _TOLD) and error.args and isinstance(error.args[0], BaseException):
         # esdbclient wraps gRPC's error, whose own text is a page that names the peer and the time.
         error = error.args[0]
-    return str(error.details()) if isinstance(error, grpc.Call) else str(error).strip().split("\n")[0]
+    return str(error.details()) if isinstance(error, _TOLD) else str(error).strip().split("\n")[0]

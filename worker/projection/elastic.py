@@ -46,9 +46,9 @@ def elasticsearch_errors() -> Iterator[None]:
     try:
         yield
     except TlsError as error:
-        raise not_trusted(
-            "Elasticsearch", error, "ELASTICSEARCH_URL, and the certificates this machine trusts"
-        ) from error
+        # Its own text is "TLS error".
+        reason = error.errors[0] if error.errors else error
+        raise not_trusted("Elasticsearch", reason, "ELASTICSEARCH_URL, or SSL_CERT_FILE") from error
     except TransportError as error:
         raise ElasticsearchLost(f"Elasticsearch: {error}") from error
     except ApiError as error:
