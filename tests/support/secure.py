@@ -228,7 +228,7 @@ def _redis(authority: Authority) -> Server:
     def prepare(site: Site) -> list[str]:
         users = site.folder / "users.acl"
         # What a lease needs, and no more; nobody else gets in.
-        may = "+get +set +incr +eval +evalsha +script|load +pexpire +del +pttl +ping +client|setinfo +client|setname"
+        may = "+get +set +incr +incrby +eval +evalsha +script|load +pexpire +del +pttl +ping +client"
         users.write_text(f"user default off\nuser {USER} on >{PASSWORDS.redis} ~wallex:lease:* resetchannels {may}\n")
         options = {
             "bind": "127.0.0.1",

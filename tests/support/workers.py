@@ -30,6 +30,11 @@ class Worker:
             self._process = subprocess.Popen(command, env={**inherited, **environment}, stdout=output, stderr=output)
 
     @property
+    def command_line(self) -> str:
+        """What everybody on the machine can read of it."""
+        return Path(f"/proc/{self._process.pid}/cmdline").read_text().replace("\0", " ")
+
+    @property
     def code(self) -> int | None:
         """The exit code (minus the signal where one ended it), None while it runs."""
         return self._process.poll()

@@ -46,9 +46,8 @@ def elasticsearch_errors() -> Iterator[None]:
     try:
         yield
     except TlsError as error:
-        # Its own text is "TLS error".
-        reason = error.errors[0] if error.errors else error
-        raise not_trusted("Elasticsearch", reason, "ELASTICSEARCH_URL, or SSL_CERT_FILE") from error
+        # Its text is "TLS error", its message the reason.
+        raise not_trusted("Elasticsearch", error.message, "ELASTICSEARCH_URL, or SSL_CERT_FILE") from error
     except TransportError as error:
         raise ElasticsearchLost(f"Elasticsearch: {error}") from error
     except ApiError as error:
