@@ -58,19 +58,20 @@ async def conduct(
     stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
 ) -> tuple[list[Happened], float]:
     """Run for `seconds`, then come to rest; return what happened and how long the rest took to come."""
-    background = [asyncio.create_task(work) for work in (load.hear(replies), stage.watch())]
     try:
-        await load.open_wallets()
-        await _answered(load, load.sent)
-        happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
-        began = time.monotonic()
-        await _come_to_rest(stage, load)
-        return happened, time.monotonic() - began
+        # Should one of the two fail, everything ends.
+        async with asyncio.TaskGroup() as background:
+            tasks = [background.create_task(work) for work in (load.hear(replies), stage.watch())]
+            await load.open_wallets()
+            await _answered(load, load.sent)
+            happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
+            began = time.monotonic()
+            await _come_to_rest(stage, load)
+            for task in tasks:
+                task.cancel()
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
         await load.close()
+    return happened, time.monotonic() - began
 
 
 async def _under_load(

@@ -5,6 +5,7 @@ A wallet at a time and reply by reply, so that a run may be as long as one likes
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -43,11 +44,13 @@ class Verdict:
     events: int = 0
     lines: int = 0
     dead_letters: int = 0
+    seconds: float = 0.0
+    """How long it took to find out."""
 
 
 async def judge(world: World, planned: Mapping[bytes, str | None]) -> Verdict:
     """Read all stores; everything must be at rest. `planned`: the codes of what must be refused at once."""
-    verdict, answers = Verdict(), Answers()
+    began, verdict, answers = time.monotonic(), Verdict(), Answers()
     commands = [record async for record in _topic(world, world.command_topic)]
     async for reply in _topic(world, world.reply_topic):
         answers.add(reply)
@@ -59,6 +62,7 @@ async def judge(world: World, planned: Mapping[bytes, str | None]) -> Verdict:
     verdict.records, verdict.ran = len(commands), len(stored)
     verdict.replies, verdict.replays = answers.count, answers.repeats
     verdict.repeated = sum(_is_run(answers, record) for record in commands) - len(stored)
+    verdict.seconds = round(time.monotonic() - began, 1)
     return verdict
 
 

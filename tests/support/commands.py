@@ -13,6 +13,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -119,10 +120,15 @@ def serialize_value(value: object) -> bytes | None:
 async def publish(producer: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> list[RecordMetadata]:
     """Publish `records` in order, and return where each of them stands."""
     waiting = []
-    for record in records:
-        value = _NULL if record.value is None else record.value
-        where = {"key": record.key, "partition": record.partition}
-        waiting.append(await producer.send(topic, value, headers=list(record.headers), **where))
+    try:
+        for record in records:
+            value = _NULL if record.value is None else record.value
+            where = {"key": record.key, "partition": record.partition}
+            waiting.append(await producer.send(topic, value, headers=list(record.headers), **where))
+    except KafkaError:
+        # Nobody would ask any more what became of those before it.
+        await asyncio.gather(*waiting, return_exceptions=True)
+        raise
     return list(await asyncio.gather(*waiting))
 
 
