@@ -83,11 +83,13 @@ def connection_arguments(settings: Settings) -> dict[str, Any]:
 def is_dead(consumer: AIOKafkaConsumer | None) -> bool:
     """Whether a consumer that was started has lost one of its own tasks: it keeps its partitions and reads no more.
 
-    aiokafka says so nowhere: what is looked at are its fetcher and its coordinator, which run as long as it does.
+    aiokafka says so nowhere: what is looked at are the tasks that fetch, keep the group and find the brokers, which run
+    as long as it does.
     """
     if consumer is None or consumer._closed or consumer._fetcher is None:
         return False
-    tasks = (consumer._fetcher._fetch_task, getattr(consumer._coordinator, "_coordination_task", None))
+    coordination = getattr(consumer._coordinator, "_coordination_task", None)
+    tasks = (consumer._fetcher._fetch_task, coordination, consumer._client._sync_task)
     return any(task is not None and task.done() for task in tasks)
 
 

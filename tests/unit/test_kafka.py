@@ -41,15 +41,17 @@ def test_a_connection_that_the_loop_has_closed_is_said_to_be_broken(loop_factory
 
 
 async def test_a_consumer_whose_own_tasks_have_ended_is_dead():
-    """Its fetcher's or its coordinator's; one that was stopped, or not started yet, is not."""
+    """The one that fetches, keeps the group or finds the brokers; one that was stopped, or not started yet, is not."""
     ended, running = asyncio.create_task(asyncio.sleep(0)), asyncio.create_task(asyncio.sleep(60))
     await ended
 
-    def consumer(fetching, coordinating, closed=False):
+    def consumer(fetching, coordinating, finding, closed=False):
         fetcher, coordinator = SimpleNamespace(_fetch_task=fetching), SimpleNamespace(_coordination_task=coordinating)
-        return SimpleNamespace(_closed=closed, _fetcher=fetcher, _coordinator=coordinator)
+        client = SimpleNamespace(_sync_task=finding)
+        return SimpleNamespace(_closed=closed, _fetcher=fetcher, _coordinator=coordinator, _client=client)
 
-    assert is_dead(consumer(ended, running)) and is_dead(consumer(running, ended))
-    assert not is_dead(consumer(running, running)) and not is_dead(consumer(ended, ended, closed=True))
+    assert is_dead(consumer(ended, running, running)) and is_dead(consumer(running, ended, running))
+    assert is_dead(consumer(running, running, ended)) and not is_dead(consumer(running, running, running))
+    assert not is_dead(consumer(ended, ended, ended, closed=True))
     assert not is_dead(None) and not is_dead(SimpleNamespace(_closed=False, _fetcher=None))
     running.cancel()
