@@ -127,7 +127,7 @@ async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) ->
     # Kafka may be on its way back; the next fault brings another chance.
     with suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(5.0):
-            committed = await _committed(stage)
+            committed = await stage.committed()
             # A reply comes before its commit, so it is there already, and only has to be heard.
             ends = await replies.end_offsets(replies.assignment())
             while any([await replies.position(id_) < end for id_, end in ends.items()]):  # noqa: ASYNC110
@@ -138,17 +138,12 @@ async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) ->
                     stage.violations.append(f"the record {number} at {at} is committed and not answered")
 
 
-async def _committed(stage: Stage) -> dict[int, int]:
-    found = await stage.world.admin.list_consumer_group_offsets(stage.world.group)
-    return {id_.partition: one.offset for id_, one in found.items() if id_.topic == stage.world.command_topic}
-
-
 async def _come_to_rest(stage: Stage, load: Load) -> None:
     """Everything is answered, every due hold ended, everything committed and projected; then everything stops."""
     await _within(stage, "every record is answered", _answered(load, load.sent))
     await _within(stage, "every due hold has ended", _until(lambda: _is_nothing_overdue(stage)))
     await stage.stop("scheduler")
-    await _within(stage, "every offset is committed", _until(lambda: _is_all_committed(stage)))
+    await _within(stage, "every offset is committed", _until(stage.is_drained))
     for name in WORKERS:
         await stage.stop(name)
     await _within(stage, "every event is projected", _projected(stage))
@@ -173,11 +168,6 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
 async def _is_nothing_overdue(stage: Stage) -> bool:
     async with administrator(stage.world.environment, stage.world.environment["DB_NAME"]) as connection:
         return not await connection.fetchval(OVERDUE)
-
-
-async def _is_all_committed(stage: Stage) -> bool:
-    committed, ends = await _committed(stage), await stage.world.ends()
-    return all(committed.get(partition, 0) == end for partition, end in ends.items())
 
 
 async def _projected(stage: Stage) -> None:

@@ -73,6 +73,16 @@ class Stage:
                     self.start(name)
             await asyncio.sleep(WATCH_S)
 
+    async def committed(self) -> dict[int, int]:
+        """How far the group has committed each partition of the command topic."""
+        found = await self.world.admin.list_consumer_group_offsets(self.world.group)
+        return {id_.partition: one.offset for id_, one in found.items() if id_.topic == self.world.command_topic}
+
+    async def is_drained(self) -> bool:
+        """Whether every record of the command topic is committed."""
+        committed = await self.committed()
+        return all(committed.get(partition, 0) == end for partition, end in (await self.world.ends()).items())
+
     def _through_proxies(self) -> dict[str, str]:
         """Where the processes find the servers: behind the proxies. (Kafka says so itself.)"""
         at = {name: f"{HOST}:{proxy.port}" for name, proxy in self.proxies.items()}

@@ -67,13 +67,16 @@ async def set_back(stage: Stage, _load: Load, _strike: Strike) -> None:
 
 
 async def add_partitions(stage: Stage, load: Load, _strike: Strike) -> None:
-    """Twice as many partitions, once everything is answered: a wallet's commands may go elsewhere from now on.
+    """Twice as many partitions, once the topic is drained: a wallet's commands may go elsewhere from now on.
 
     Doubled, a partition's keys stay or go to a new one: whoever reads them by partition still reads them in order.
     """
     if stage.partitions * 2 > PARTITIONS_MAX:
         return
     async with load.paused():
+        # What Kafka took without saying so is not among what the load waits for.
+        while not await stage.is_drained():  # noqa: ASYNC110 - the workers drain it
+            await asyncio.sleep(0.1)
         stage.partitions *= 2
         new = {stage.world.command_topic: NewPartitions(total_count=stage.partitions)}
         await stage.world.admin.create_partitions(new)
