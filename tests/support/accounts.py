@@ -94,7 +94,7 @@ class Totals:
         """Currency by currency: all balances are all credits less all debits and captures that left."""
         for currency, left in self._unexplained.items():
             if left:
-                yield f"{left} {currency} stand in balances though nobody paid them in"
+                yield f"balances hold {left} {currency} more than was paid in and not paid out"
         for currency, left in self._moved.items():
             if left:
                 yield f"transfers made or lost {left} {currency}"
