@@ -7,6 +7,7 @@ that ended it, is a violation: it is noted and started again, as a supervisor wo
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,10 +59,14 @@ class Stage:
         return self.processes.pop(name)
 
     async def stop(self, name: str) -> None:
-        """Ask a process to end, which it must do with exit code 0."""
+        """Ask a process to end, which it must do with exit code 0, unless it has said nothing yet.
+
+        One that is still being loaded by Python ends at once: it has begun nothing.
+        """
         process = self.take(name)
+        has_begun = process.log.stat().st_size > 0
         code = await process.stop(END_S)
-        if code != 0:
+        if code != 0 and (has_begun or code != -signal.SIGTERM):
             self.violations.append(f"{name} was asked to stop and ended with exit code {code}; see {process.log}")
 
     async def watch(self) -> None:

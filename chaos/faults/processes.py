@@ -14,7 +14,9 @@ from chaos.stage import WORKERS, Stage
 
 SILENT_S = (17.0, 21.0)
 """Longer than a member's session lasts in Kafka (15 s)."""
-STAYS_S = (1.5, 4.0)
+JOIN_S = 30.0
+STAYS_S = (0.2, 2.0)
+"""How long a guest stays once it has partitions."""
 CRASH_S = 30.0
 """How long a worker may take to come to its crash point; one without work never does."""
 CRASH_POINTS = ("lock", "persist", "commit", "append", "reply", "offset_commit")
@@ -66,7 +68,10 @@ async def storm(stage: Stage, _load: Load, strike: Strike) -> None:
     """Workers join the group and leave it, politely or not, one after another."""
     chance, over_at = random.Random(strike.seed), time.monotonic() + strike.lasts_s
     while time.monotonic() < over_at:
-        stage.start("worker-guest")
+        guest = stage.start("worker-guest")
+        joined_by = time.monotonic() + JOIN_S
+        while not guest.lines("partitions_assigned") and time.monotonic() < joined_by:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
         await asyncio.sleep(chance.uniform(*STAYS_S))
         if chance.random() < 0.5:
             stage.take("worker-guest").kill()
