@@ -43,6 +43,10 @@ def prepare_with(binaries: Path, site: Site) -> list[str]:
         "port": site.port,
         "unix_socket_directories": "",  # a folder's path may be longer than a socket's name may be
         "max_connections": 100,
+        # Random ids touch random pages: they are to stay in memory, and to go whole into the log once in a long while.
+        "shared_buffers": "1GB",
+        "max_wal_size": "8GB",
+        "checkpoint_timeout": "15min",
     }
     told = [*(f"{name}={value}" for name, value in settings.items()), *site.options]
     options = [part for setting in told for part in ("-c", setting)]

@@ -29,7 +29,7 @@ from worker.telemetry.health import Check, serve_health
 from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 CHECKPOINT_S = 1.0
-"""While there is more to write, checkpoints are written this often; they cost a small bulk."""
+"""Checkpoints are written this often: each costs as much as a small bulk of documents."""
 
 Opener = Callable[[AsyncElasticsearch, Projection], Awaitable[Index]]
 Watcher = Callable[[list[RecordedEvent], list[Event]], None]
@@ -113,13 +113,13 @@ class Projector:
             self._lag.begin(events)
             if not await self._write(make_operations(indices, events), stop):
                 return
-            if stop.is_set() or not subscription.has_more or clock() - noted_at >= CHECKPOINT_S:
-                await write_checkpoints(self._client, indices, Checkpoint(batch[-1].commit_position, batch[-1].id))
-                noted_at = clock()
             self._lag.finish(events)
             self._watch(batch, events)
             self._metrics.events.inc(len(batch))
             self._metrics.commit_position.set(batch[-1].commit_position)
+            if not await unless(stop, subscription.has_more_within(noted_at + CHECKPOINT_S - clock())):
+                await write_checkpoints(self._client, indices, Checkpoint(batch[-1].commit_position, batch[-1].id))
+                noted_at = clock()
 
     async def _write(self, operations: list[Operation], stop: asyncio.Event) -> bool:
         """Write all of `operations`, however long it takes; False if `stop` came first."""

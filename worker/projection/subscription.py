@@ -22,7 +22,7 @@ from worker.projection.document import RecordedEvent
 BATCH_EVENTS_MAX = 2000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 GATHER_S = 0.1
-"""How long a batch waits for more behind its first event. Elasticsearch shows what is new once a second."""
+"""How long a batch waits for more behind its first event. Elasticsearch shows what is new every half second."""
 SILENCE_S = 30.0
 """After this long without an event the server is asked whether there is one."""
 ARRIVAL_S = 5.0
@@ -81,10 +81,9 @@ class Subscription:
     ) -> None:
         await self._end()
 
-    @property
-    def has_more(self) -> bool:
-        """Whether events wait to be taken."""
-        return bool(self._events)
+    async def has_more_within(self, seconds: float) -> bool:
+        """Whether there are events to take before `seconds` are over; never where they are over already."""
+        return seconds > 0 and await self._wait_for(self._arrived, seconds)
 
     @property
     def is_idle(self) -> bool:
