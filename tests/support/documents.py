@@ -97,9 +97,9 @@ class Documents:
                 index=projection.alias, size=PAGE, sort=[{key: "asc"}], search_after=after, version=True, query=query
             )
             hits = answer["hits"]["hits"]
-            if not hits:
-                return found
             found |= {hit["_id"]: hit["_source"] | {"_version": hit["_version"]} for hit in hits}
+            if len(hits) < PAGE:
+                return found
             after = hits[-1]["sort"]
 
 
