@@ -73,8 +73,9 @@ class Model:
                 no.index = index
                 raise
             holds.append(copy(trial.hold_of(part)))
-        self.wallets |= trial.wallets
-        self.holds |= trial.holds
+        if trial is not self:
+            self.wallets |= trial.wallets
+            self.holds |= trial.holds
         return holds
 
     def hold_of(self, part: Command) -> Hold | None:
