@@ -29,7 +29,7 @@ _CALL = {name: (number, message) for number, (name, message) in enumerate(CALLS)
 def seeds(target: str) -> Iterator[tuple[str, bytes]]:
     """The inputs of `target` (`decoder` or `kurrentdb`), by name."""
     yield from _records() if target == "decoder" else _scenarios()
-    for found in sorted((FINDS / target).iterdir()):
+    for found in sorted((FINDS / target).glob("*")):
         yield found.name, found.read_bytes()
 
 

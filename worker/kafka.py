@@ -110,7 +110,7 @@ async def start(client: Client, connection: dict[str, Any]) -> None:
 
 async def _find_refusal(connection: dict[str, Any]) -> KafkaRefused | None:
     """Connect to each broker once: what it or we refuse, None where all are only away."""
-    if connection["security_protocol"] == "PLAINTEXT":
+    if connection.get("security_protocol", "PLAINTEXT") == "PLAINTEXT":
         return None
     how = connection | {"request_timeout_ms": PROBE_TIMEOUT_MS}
     for server in how.pop("bootstrap_servers").split(","):

@@ -9,9 +9,10 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from devstack.stack import Stack
@@ -59,8 +60,7 @@ async def test_a_full_disk_is_waited_for(make_world, disk, what):
         await load.more()
         small.fill()
         if what == "log":
-            async with administrator(own.environment()) as admin:
-                await admin.execute("SELECT pg_switch_wal()")
+            await use_up_log(own)
         lost = await worker.logged("server_lost")
         small.free()
         await asyncio.to_thread(own.up, ["postgres"])
@@ -73,6 +73,14 @@ async def test_a_full_disk_is_waited_for(make_world, disk, what):
     said = own.log("postgres").read_text(errors="replace")[seen:]
     assert "No space left on device" in said
     assert what == "tables" or "PANIC" in said
+
+
+async def use_up_log(own: Stack) -> None:
+    """Begin one segment of the log after another until there is no room for the next, which ends Postgres."""
+    async with administrator(own.environment()) as admin:
+        with suppress(asyncpg.PostgresError, OSError):
+            while True:
+                await admin.execute("SELECT pg_logical_emit_message(true, '', ''); SELECT pg_switch_wal()")
 
 
 async def test_connections_that_are_terminated_at_random_are_replaced(world):

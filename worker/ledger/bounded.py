@@ -75,5 +75,6 @@ def as_command_error(command_id: str, error: Exception) -> CommandError:
         message = "Another transaction has the wallet, or came first. Nothing was done: try again."
         return EventConcurrencyError(command_id, message, {"reason": str(meaning)})
     if isinstance(meaning, Unavailable | Fatal):
-        return NotDoneError(command_id, "Postgres does not serve us. Nothing took effect.", {"reason": str(meaning)})
+        what = "is away" if isinstance(meaning, Unavailable) else "refuses us"
+        return NotDoneError(command_id, f"Postgres {what}. Nothing took effect.", {"reason": str(meaning)})
     return InternalError(command_id, f"It failed for an unexpected reason and took no effect: {error!r}")
