@@ -37,7 +37,7 @@ DRAIN_POLL_S = 0.5
 
 # While nothing reads an index it is neither refreshed nor copied. Its translog is as durable as any.
 _BUILD_SETTINGS = {**SETTINGS, "auto_expand_replicas": False, "number_of_replicas": 0, "refresh_interval": "-1"}
-_SERVE_SETTINGS = {f"index.{name}": SETTINGS[name] for name in ("refresh_interval", "auto_expand_replicas")}
+_SERVE_SETTINGS = {"index.refresh_interval": None, "index.auto_expand_replicas": SETTINGS["auto_expand_replicas"]}
 _WRITE_BLOCK = "index.blocks.write"
 
 

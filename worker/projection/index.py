@@ -115,8 +115,7 @@ HOLDS = Projection(
 
 PROJECTIONS = (WALLETS, STATEMENT, HOLDS)
 
-# Said, because by default an index that nobody searched for half a minute shows new documents only to who asks again.
-SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "500ms"}
+SETTINGS = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
 # Every document has a walletId but the checkpoint, which neither a search nor a count through the alias may see.
 ALIAS: dict[str, Any] = {"is_write_index": True, "filter": {"exists": {"field": "walletId"}}}
 

@@ -22,7 +22,7 @@ from worker.projection.document import RecordedEvent
 BATCH_EVENTS_MAX = 2000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 GATHER_S = 0.1
-"""How long a batch waits for more behind its first event. Elasticsearch shows what is new every half second."""
+"""How long a batch waits for more behind its first event. Elasticsearch shows what is new once a second."""
 SILENCE_S = 30.0
 """After this long without an event the server is asked whether there is one."""
 ARRIVAL_S = 5.0

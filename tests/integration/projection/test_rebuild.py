@@ -72,7 +72,7 @@ async def test_a_rebuild_makes_the_same_documents_in_new_indices(elasticsearch, 
     assert {("events", 6, 6), ("documents compared", 9, 9)} <= stages
     assert await read_checkpoint(elasticsearch, projections) == await last_position(kurrentdb.uri)
     for index in (await elasticsearch.indices.get_settings(index="*-000002", flat_settings=True)).body.values():
-        assert index["settings"]["index.refresh_interval"] == "500ms"
+        assert "index.refresh_interval" not in index["settings"]
         assert index["settings"]["index.auto_expand_replicas"] == "0-1"
 
 
