@@ -116,12 +116,13 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
 def _raw_subscriber(broker: KafkaBroker, *topics: str, **arguments: Any) -> BatchSubscriber:
     """A subscriber whose handler gets the records of a poll as aiokafka read them, and answers nothing."""
 
-    def parse(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
+    # Both are coroutines: FastStream runs plain functions in a thread each, which costs more than a small batch.
+    async def parse(batch: tuple[ConsumerRecord, ...]) -> KafkaAckableMessage:
         # FastStream's own parser decodes headers: one that is null or binary would cost it the whole batch.
         consumer = cast(AIOKafkaConsumer, subscriber.consumer)
         return KafkaAckableMessage(raw_message=batch, body=batch, consumer=consumer, correlation_id="-")
 
-    def decode(message: KafkaAckableMessage) -> tuple[ConsumerRecord, ...]:
+    async def decode(message: KafkaAckableMessage) -> tuple[ConsumerRecord, ...]:
         return cast(tuple[ConsumerRecord, ...], message.raw_message)
 
     subscriber: BatchSubscriber = broker.subscriber(
