@@ -18,7 +18,7 @@ from elasticsearch import AsyncElasticsearch
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.index import WALLETS
 
-POLL_S = 0.05
+POLL_S = 0.1
 PATIENCE_S = 60.0
 """How long after the last probe was due a search may miss one."""
 

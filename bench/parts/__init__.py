@@ -46,8 +46,9 @@ PARTS: Mapping[str, Part] = {
     "append": Part(measure_append, "an append call a batch, and a server without that call", 1.2, ("uniform",)),
     "curves": Part(measure_curves, "batch size, batches in flight, partitions", 3.5, ("uniform",)),
     "start": Part(measure_start, "process start to first reply", 0.4),
-    "memory": Part(measure_memory, "peak memory of each process; steady load with --minutes", 0.2, ("uniform", "hot")),
     "growth": Part(measure_growth, "Postgres alone beside a million other wallets and their history", 7),
+    # Last: the peaks are those of all parts.
+    "memory": Part(measure_memory, "peak memory of each process; steady load with --minutes", 0.2, ("uniform", "hot")),
 }
 
 
