@@ -13,12 +13,13 @@ from aiokafka import ConsumerRecord
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.commands import create_wallet, credit, expire_hold, new_id, place_hold, release_hold
-from tests.support.ledger import codes, foreign_transaction, run, states
+from tests.support.ledger import codes, engine_of, foreign_transaction, run, states
 from tests.support.received import command_record, received
 from tests.support.workers import eventually
 from worker.contracts.commands import COMMAND
 from worker.contracts.envelope import ReplyTopics
 from worker.database import raw_connection
+from worker.errors import Fatal
 from worker.kafka import connection_arguments
 from worker.outbox.publish import Publisher
 from worker.scheduler import expire_holds
@@ -30,6 +31,7 @@ from worker.telemetry.metrics import WorkerMetrics, new_registry
 NARROWER = ReplyTopics("wallet.replies", re.compile(r"wallet\.replies\.shop"))
 """Fewer reply topics are allowed than when the holds were placed."""
 FAR = "2999-12-31T00:00:00Z"
+REFUSED_S_MAX = 30.0
 
 # Placed in time, and the time is over now: what waiting does, without the waiting.
 MAKE_DUE = "UPDATE holds SET expires_at = clock_timestamp() - make_interval(secs => $2) WHERE id = $1::uuid"
@@ -236,3 +238,15 @@ async def test_a_backlog_of_ticks_is_one_sweep_and_a_failed_one_does_not_end_the
     finally:
         running.cancel()
         await asyncio.wait({running})
+
+
+async def test_a_process_that_postgres_refuses_ends_instead_of_asking_at_each_tick(environment):
+    """Trying again could lock the account; the line that it ends with says what to look at."""
+    settings = Settings.load(environment)
+    publisher = Publisher(connection_arguments(settings), settings.reply_topic)
+    async with engine_of({**environment, "DB_USERNAME": "nobody-of-ours"}) as refused:
+        expiry = HoldExpiry(refused, publisher, WorkerMetrics(new_registry()), "commands", NARROWER)
+        expiry.hear(ticks(1))
+
+        with pytest.raises(Fatal, match="DB_USERNAME"):
+            await asyncio.wait_for(expiry.run(), REFUSED_S_MAX)

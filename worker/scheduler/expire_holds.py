@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.contracts.envelope import CORRELATION_ID, REPLY_TO, SPRING_CORRELATION_ID, ReplyTopics
 from worker.contracts.ticks import read_tick
+from worker.errors import Fatal
 from worker.outbox.publish import Message, Publisher
 from worker.retry import until_available
 from worker.scheduler.due_holds import REPUBLISH_S, DueHold, claim_due_holds, expiry_id, read_lag_s
@@ -65,7 +66,7 @@ class HoldExpiry:
             log.warning("ticks_skipped", count=len(skipped), **first, error=" ".join(why.split()))
 
     async def run(self) -> None:
-        """Sweep whenever a tick was heard, and measure the lag, for ever."""
+        """Sweep whenever a tick was heard, and measure the lag, for ever; raise `Fatal` where a server refuses us."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(MEASURE_EVERY_S):
@@ -73,6 +74,8 @@ class HoldExpiry:
             async with self._working:
                 try:
                     await self._work()
+                except Fatal:
+                    raise
                 except Exception:
                     # Holds that expire late must not end the process that runs the commands; the next tick tries again.
                     log.exception("expiry_failed")
