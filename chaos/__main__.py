@@ -29,8 +29,8 @@ from tests.support.story import Story
 from worker.telemetry.logs import configure_logs
 
 WALLETS = 200
-RATE = 200
-"""Records a second: far from what the worker can, so that a fault's backlog is soon worked off."""
+RATE = 400
+"""Records a second: far from what the workers can, so that a fault's backlog is soon worked off."""
 VIOLATIONS_SHOWN_MAX = 20
 PIPE_WIDTH = 140
 
