@@ -31,8 +31,8 @@ async def test_a_worker_that_is_asked_to_stop_finishes_what_it_began(world):
     assert [header(reply, "replayed") for reply in replies.records if header(reply, "replayed")] == []
 
 
-async def test_workers_that_join_and_leave_hand_over_without_a_gap(world):
-    """Partitions move to whoever comes and back from whoever goes, with nothing lost and nothing done twice."""
+async def test_a_worker_that_joins_and_leaves_hands_over_without_a_gap(world):
+    """Partitions move to it and back again, with nothing lost and nothing done twice."""
     replies = await world.topic(world.reply_topic)
     load = Load(world, replies)
     # Without an instance id a worker that stops leaves the group at once, and its partitions move.
@@ -40,12 +40,11 @@ async def test_workers_that_join_and_leave_hand_over_without_a_gap(world):
     await load.open_wallets()
 
     async with load.running():
-        for name in "bc":
-            other = world.start(name, KAFKA_GROUP_INSTANCE_ID="")
-            await other.assigned()
-            await load.more()
-            assert await other.stop(EXIT_S) == 0
-            await load.more()
+        other = world.start("b", KAFKA_GROUP_INSTANCE_ID="")
+        await other.assigned()
+        await load.more()
+        assert await other.stop(EXIT_S) == 0
+        await load.more()
 
     assert await first.stop(EXIT_S) == 0
     await check(world, replies)
