@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 FAULT_S = float(os.environ.get("WALLEX_FAULT_S", "1"))
 ANSWERS_DROPPED = 20
 LATENCY_S = 0.05
-RESETS = 10
+RESETS = 5
 BYTES_TO_LIVE = {"postgres": 20_000, "kurrentdb": 20_000, "kafka": 50_000}
 REQUESTS = {"postgres": b"COMMIT\0", "kurrentdb": b"WalletDebited", "kafka": b'"status":"accepted"'}
 """What stands in a request that changes something: a transaction's end, an append, the replies to a batch."""

@@ -6,7 +6,7 @@ from tests.support.invariants import check
 from tests.support.load import AT_ONCE, Load
 from tests.support.replies import header
 
-STOPS = 5
+STOPS = 3
 EXIT_S = 15.0
 
 

@@ -3,7 +3,8 @@
 A tick only wakes the sweep: many of them at once are one sweep, one that cannot be read is skipped, one that comes
 while a sweep runs makes another. The sweep publishes the commands on the command topic, where each goes the way of
 every other command; published twice, they are refused the second time and nothing else. It waits for Postgres and
-Kafka for as long as it takes, and whatever goes wrong in it, the consumer of commands hears nothing of it.
+Kafka for as long as it takes; whatever goes wrong in it, the consumer of commands hears nothing of it, unless a server
+refuses us, which ends the process.
 Log: `holds_due` for each sweep that found something, `ticks_skipped`, `expiry_failed`.
 """
 
