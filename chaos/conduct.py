@@ -94,9 +94,9 @@ async def _under_load(
             if sending.done():
                 sending.result()
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-    await load.finish()
+        load.finish()
+        await sending
+    await load.tell_again()
     return happened
 
 

@@ -40,7 +40,7 @@ class Load:
         self.newest_answered = 0
         self._world, self._story, self._rate = world, story, rate
         self._again: list[Planned] = []
-        self._paused = asyncio.Event()
+        self._paused, self._over = asyncio.Event(), asyncio.Event()
         self._producing = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
 
@@ -54,9 +54,9 @@ class Load:
         await self.send(self._story.beginning)
 
     async def run(self) -> None:
-        """Go on with the story until it is cancelled."""
+        """Go on with the story until `finish`."""
         due, per_tick = time.monotonic(), max(1, round(self._rate * TICK_S))
-        while True:
+        while not self._over.is_set():
             due = max(due + TICK_S, time.monotonic() - TICK_S)
             await asyncio.sleep(due - time.monotonic())
             if len(self.unanswered) < UNANSWERED_MAX and not self._paused.is_set():
@@ -84,8 +84,12 @@ class Load:
                 if number in self.unanswered:
                     self.unanswered[number] = where.partition, where.offset
 
-    async def finish(self) -> None:
-        """Send what is to be told again; nothing new."""
+    def finish(self) -> None:
+        """Let `run` end between two volleys: of one that is broken off, nobody knows what was sent."""
+        self._over.set()
+
+    async def tell_again(self) -> None:
+        """Send what Kafka did not acknowledge; nothing new."""
         while self._again:
             await self.send(self._take(len(self._again)))
 
