@@ -64,7 +64,8 @@ class Partition:
         if self.answered is None:
             return None
         unanswered = self.waiting if self.stopped_at is None else {*self.waiting, self.stopped_at}
-        offset = min(unanswered, default=self.answered)
+        # Those that wait may be far ahead: batches between them and what is answered are still on their way.
+        offset = min([*unanswered, self.answered])
         return offset if self.committed is None or offset > self.committed else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from aiokafka import TopicPartition
 from hypothesis import strategies as st
@@ -28,6 +30,9 @@ def partition(**state) -> Partition:
         ({"answered": 110, "waiting": {104}}, 104),
         ({"answered": 110, "waiting": {107, 104, 109}}, 104),
         ({"answered": 110, "waiting": {104}, "committed": 104}, None),
+        ({"answered": 110, "waiting": {115}}, 110),
+        ({"answered": 110, "waiting": {115}, "committed": 110}, None),
+        ({"answered": 110, "stopped_at": 115}, 110),
         ({"answered": 110, "stopped_at": 105}, 105),
         ({"answered": 110, "stopped_at": 105, "waiting": {104}}, 104),
         ({"answered": 110, "stopped_at": 104, "waiting": {105}}, 104),
@@ -96,39 +101,52 @@ def test_only_our_own_mark_beside_an_offset_counts(metadata, times):
 
 
 class Answering(RuleBasedStateMachine):
-    """Records are decided in order; some wait and are answered later, some are never to be."""
+    """Records are decided in order and answered some batches later; some wait until then, some are never answered."""
 
     def __init__(self) -> None:
         super().__init__()
         self.partition = partition(committed=FIRST)
         self.next = FIRST
+        self.on_their_way: deque[list[tuple[int, str]]] = deque()
         self.answered: set[int] = set()
         self.committed = FIRST
 
     @rule(outcomes=st.lists(st.sampled_from(["answered", "waits", "contradicts"]), min_size=1, max_size=6))
     def decide(self, outcomes) -> None:
-        """A batch: those that wait are set aside before the others are answered."""
+        """Those that wait are set aside at once; the others are on their way."""
         batch = list(enumerate(outcomes, self.next))
         self.next += len(batch)
         self.partition.waiting.update(offset for offset, outcome in batch if outcome == "waits")
+        self.on_their_way.append([(offset, outcome) for offset, outcome in batch if outcome != "waits"])
+
+    @precondition(lambda self: self.can_run())
+    @rule(data=st.data())
+    def run_waiting(self, data) -> None:
+        """One that waited ran, and follows those that are on their way."""
+        self.on_their_way.append([(data.draw(st.sampled_from(self.can_run())), "waited")])
+
+    @precondition(lambda self: self.on_their_way)
+    @rule()
+    def answer(self) -> None:
+        """The first batch on its way is answered; what had waited no longer waits after that, and not before."""
+        batch = self.on_their_way.popleft()
         for offset, outcome in batch:
             if outcome == "contradicts":
                 self.partition.stop_at(offset)
         for offset, outcome in batch:
-            if outcome != "waits":
-                self.partition.answer(offset)
+            self.partition.answer(offset)
             if outcome == "answered":
                 self.answered.add(offset)
+        for offset, outcome in batch:
+            if outcome == "waited":
+                self.check()
+                self.answered.add(offset)
+                self.partition.waiting.discard(offset)
 
-    @precondition(lambda self: self.partition.waiting)
-    @rule(data=st.data())
-    def run_waiting(self, data) -> None:
-        """One that waited is answered at last: it leaves only after that."""
-        offset = data.draw(st.sampled_from(sorted(self.partition.waiting)))
-        self.partition.answer(offset)
-        self.check()
-        self.answered.add(offset)
-        self.partition.waiting.discard(offset)
+    def can_run(self) -> list[int]:
+        """Those that wait and have not run."""
+        ran = {offset for batch in self.on_their_way for offset, outcome in batch if outcome == "waited"}
+        return sorted(self.partition.waiting - ran)
 
     @rule()
     def commit(self) -> None:
