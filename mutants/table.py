@@ -159,8 +159,16 @@ AFTER_THE_COMMIT = (
         "parked-offset",
         "the offset of a parked command is not held back",
         "worker/inbox/partitions.py",
-        "        offset = min(unanswered, default=self.answered)\n",
+        "        offset = min([*unanswered, self.answered])\n",
         "        offset = self.answered\n",
+        ("tests/unit/inbox/test_partitions.py::test_what_is_committed_is_the_first_record_that_is_not_answered",),
+    ),
+    Mutant(
+        "offset-ahead",
+        "the offset of a parked command is committed, though batches before it are on their way",
+        "worker/inbox/partitions.py",
+        "        offset = min([*unanswered, self.answered])\n",
+        "        offset = min(unanswered, default=self.answered)\n",
         ("tests/unit/inbox/test_partitions.py::test_what_is_committed_is_the_first_record_that_is_not_answered",),
     ),
     Mutant(
