@@ -93,6 +93,11 @@ def is_dead(consumer: AIOKafkaConsumer | None) -> bool:
     return any(task is not None and task.done() for task in tasks)
 
 
+def share_out_anew(consumer: AIOKafkaConsumer) -> None:
+    """Have the group of a started consumer share its partitions out anew. aiokafka has no word of its own for it."""
+    consumer._coordinator.request_rejoin()
+
+
 async def start(client: Client, connection: dict[str, Any]) -> None:
     """Start an aiokafka client that was made with the arguments `connection`.
 

@@ -171,6 +171,7 @@ class Process:
         self._run_forever("pipeline", self.pipeline.run())
         self._run_forever("parking", self.intake.run_parked())
         self._run_forever("expiry", self.expiry.run())
+        self._run_forever("assignment", self.assignment.watch())
         self._run_forever("watch", self._watched.watch())
         self._run_forever("questions", self._watched.ask_servers())
         _tune_garbage_collection()

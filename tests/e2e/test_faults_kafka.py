@@ -111,13 +111,19 @@ async def test_two_workers_that_are_given_the_same_partitions_do_everything_once
 
 
 async def test_partitions_that_are_added_are_read_from_their_beginning(world):
-    """Soon, without a restart, and with what was in them before the worker knew of them."""
+    """Soon, without a restart, and with what was in them before the worker knew of them.
+
+    By a leader that does not know that it is one: it died, and came back under its `KAFKA_GROUP_INSTANCE_ID`.
+    """
     replies = await world.topic(world.reply_topic)
     load = Load(world, replies)
-    worker = world.start("a")
+    dead = world.start("a")
     await load.open_wallets()
 
     async with load.running():
+        await load.more()
+        dead.kill()
+        worker = world.start("a")
         await load.more()
         await world.admin.create_partitions({world.command_topic: NewPartitions(total_count=PARTITIONS + 1)})
         added_at = time.monotonic()

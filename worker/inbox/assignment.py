@@ -19,8 +19,10 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.errors import Fatal, Unavailable
 from worker.inbox.partitions import Partition, read_trying
+from worker.kafka import share_out_anew
 from worker.retry import until_available
 
+LOOK_EVERY_S = 1.0
 DRAIN_TIMEOUT_S = 20.0
 """How long a rebalance is held up so that what is in flight is answered by the worker that began it."""
 
@@ -52,6 +54,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._abandon = abandon
         self._stop = stop
         self._settled = asyncio.Event()
+        self._shared_out: dict[str, int] = {}
         self.owned: dict[TopicPartition, Partition] = {}
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -71,12 +74,33 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Find out how far each partition is answered."""
+        self._shared_out = self._partitions()
         try:
             self.owned = await until_available("kafka", lambda: self._take(assigned))
             log.info("partitions_assigned", partitions=_names(self.owned))
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without us
             self._stop(error)
         self._settled.set()
+
+    async def watch(self) -> None:
+        """Have the partitions shared out anew whenever a topic gets more of them, for ever.
+
+        A group's leader does so by itself, in aiokafka as elsewhere. But one that comes back under its
+        `KAFKA_GROUP_INSTANCE_ID` is the leader without being told (KIP-814), and then nobody would.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            before, self._shared_out = self._shared_out, self._partitions()
+            if any(count > before.get(topic, count) for topic, count in self._shared_out.items()):
+                log.info("partitions_added", topics=self._shared_out)
+                share_out_anew(self._consumer())
+
+    def _partitions(self) -> dict[str, int]:
+        """How many partitions each topic has, as far as the consumer knows: it asks every few seconds."""
+        consumer = self._consumer()
+        # FastStream makes it after the process has begun, and lets go of it before the end.
+        known = {} if consumer is None else {t: consumer.partitions_for_topic(t) for t in consumer.subscription()}
+        return {topic: len(partitions) for topic, partitions in known.items() if partitions}
 
     async def claim(self, records: Iterable[ConsumerRecord]) -> list[Claim]:
         """Which of a poll's `records` are to be run, by partition; raise `Fatal` where some were deleted unread."""
