@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import NewPartitions
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.commands import new_id
@@ -185,9 +184,7 @@ async def test_partitions_that_are_added_later_are_read(world):
     async with client_of(world) as wallets:
         asked = asyncio.create_task(wallets.credit(new_id(), 1))
         [command] = await (await world.topic(world.command_topic)).until_count(1)
-        await world.admin.create_partitions({world.reply_topic: NewPartitions(total_count=PARTITIONS + 1)})
-        await world.producer.client.fetch_all_metadata()
-        await world.producer.client.force_metadata_update()
+        await world.add_partition(world.reply_topic)
         await world.producer.send_and_wait(
             world.reply_topic,
             b'{"commandId": null, "type": null, "status": "accepted", "processedAt": "2026-11-22T12:00:00Z",'

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
@@ -125,9 +124,8 @@ async def test_partitions_that_are_added_are_read_from_their_beginning(world):
         dead.kill()
         worker = world.start("a")
         await load.more()
-        await world.admin.create_partitions({world.command_topic: NewPartitions(total_count=PARTITIONS + 1)})
         added_at = time.monotonic()
-        await world.producer.client.force_metadata_update()
+        await world.add_partition(world.command_topic)
         wallet = new_id()
         early = [record_of(one, partition=PARTITIONS) for one in (create_wallet(wallet), credit(wallet))]
         sent = await world.send(early)

@@ -10,14 +10,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from esdbclient import EventStoreDBClient, RecordedEvent
 from esdbclient.exceptions import NotFound
 
 from tests.support.commands import Command, Record, publish, record_of, serialize_value
 from tests.support.postgres import migrated_database
 from tests.support.replies import Topic, open_topic
-from tests.support.workers import WALLEX_WORKER, Worker
+from tests.support.workers import PATIENCE_S, POLL_S, WALLEX_WORKER, Worker
 
 
 class World:
@@ -97,6 +97,14 @@ class World:
         async with AIOKafkaConsumer(self.command_topic, bootstrap_servers=self.bootstrap_servers) as consumer:
             ids = consumer.assignment()
             return {id_.partition: end for id_, end in (await consumer.end_offsets(ids)).items()}
+
+    async def add_partition(self, topic: str) -> None:
+        """Give `topic` one partition more than the topics have; the producer knows of it then."""
+        await self.admin.create_partitions({topic: NewPartitions(total_count=self.partitions + 1)})
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await self.producer.partitions_for(topic)) <= self.partitions:
+                await asyncio.sleep(POLL_S)
+                await self.producer.client.force_metadata_update()
 
     async def commit(self, offsets: dict[int, int]) -> None:
         """Set the offsets of the group by hand; its workers must have ended."""
