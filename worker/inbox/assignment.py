@@ -74,6 +74,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Find out how far each partition is answered."""
+        # What the leader noticed by itself needs no second rebalance.
         self._shared_out = self._partitions()
         try:
             self.owned = await until_available("kafka", lambda: self._take(assigned))
