@@ -85,8 +85,9 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
         settings.schedule_topic,
         group_id=f"{settings.kafka_group_id}-schedule",
         group_instance_id=settings.kafka_group_instance_id,
-        # Committed by the consumer itself, before they are acted upon: a tick that is lost is followed by another.
-        ack_policy=AckPolicy.ACK_FIRST,
+        # Committed once they are heard, before they are acted upon: a tick that is lost is followed by another. Not by
+        # the consumer itself: closed without a coordinator, aiokafka tries that for ever, and the process does not end.
+        ack_policy=AckPolicy.ACK,
         description="Ticks of the scheduler.",
     )
 

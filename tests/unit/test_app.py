@@ -24,9 +24,10 @@ def consumer_arguments() -> dict[str, Any]:
     return arguments_by_group()["wallex-worker"]
 
 
-def test_offsets_are_never_committed_by_the_consumer_itself(consumer_arguments: dict[str, Any]) -> None:
-    """Only what was answered is committed, by us, with explicit offsets."""
-    assert consumer_arguments["enable_auto_commit"] is False
+@pytest.mark.parametrize("group", ["wallex-worker", "wallex-worker-schedule"])
+def test_offsets_are_never_committed_by_the_consumer_itself(group: str) -> None:
+    """Of commands, only what was answered is committed; and a consumer that commits by itself may never end."""
+    assert arguments_by_group()[group]["enable_auto_commit"] is False
 
 
 def test_a_new_group_starts_with_the_earliest_command(consumer_arguments: dict[str, Any]) -> None:
