@@ -22,6 +22,7 @@ from bench.postgres import active_seconds
 from bench.processes import PROJECTOR, WORKER, Processes
 from bench.results import Run
 from bench.stand_in import FaultSwitches
+from devstack.java import THOROUGH
 from devstack.ports import free_port
 from devstack.server import HOST
 from devstack.stack import Stack
@@ -31,8 +32,9 @@ from worker.settings import Settings
 FOLDER = Path(__file__).parents[1] / ".devstack-bench"
 WALLETS = 10_000
 SETTLING_COMMANDS = 8_000
-"""Enough for batches to grow to 500 commands on each of 12 partitions after a worker took them over; the Java servers
-get faster with it, too."""
+"""Enough for batches to grow to 500 commands on each of 12 partitions after a worker took them over."""
+WARM_UP_TIMES = 10
+"""So many times as many commands, and what Java's thorough compiler saves the servers outweighs what it costs them."""
 SERVERS = {
     "Postgres": "postgres",
     "Kafka": "kafka",
@@ -165,7 +167,7 @@ async def open_scene(say: Say, seed: int, settling: int) -> AsyncIterator[Scene]
     `settling` commands settle a worker: fewer than `SETTLING_COMMANDS` where a trial must be short.
     """
     control = free_port()
-    stack = Stack(FOLDER, kurrentdb_options=("--control-port", str(control)))
+    stack = Stack(FOLDER, kurrentdb_options=("--control-port", str(control)), java_options=(THOROUGH,))
     # What a killed measurement left behind.
     stack.down()
     shutil.rmtree(FOLDER)
@@ -186,7 +188,7 @@ async def open_scene(say: Say, seed: int, settling: int) -> AsyncIterator[Scene]
                 scene = Scene(stack, settings, load, processes, faults, random.Random(seed), say, settling)
                 say(f"opening {WALLETS:,} wallets, and warming up")
                 scene.wallets = await scene.open_wallets(WALLETS)
-                await scene.settle()
+                await scene.settle(times=WARM_UP_TIMES)
                 yield scene
     finally:
         stack.down()

@@ -46,7 +46,8 @@ class Stack:
     """The servers of one folder (DEVSTACK_DIR where none is given).
 
     `kafka_advertised_port`: where Kafka sends its clients, for a proxy in between. `kurrentdb_options`: command line
-    options of the stand-in, such as `--no-append-records`. Both hold for the servers that this object starts.
+    options of the stand-in, such as `--no-append-records`. `java_options`: those of the Java that runs Kafka and
+    Elasticsearch. All hold for the servers that this object starts.
     """
 
     def __init__(
@@ -55,11 +56,15 @@ class Stack:
         *,
         kafka_advertised_port: int | None = None,
         kurrentdb_options: Sequence[str] = (),
+        java_options: Sequence[str] = (),
     ) -> None:
         self.folder = Path(folder or os.environ.get("DEVSTACK_DIR") or ".devstack").resolve()
-        self._options = {"kurrentdb": tuple(kurrentdb_options)}
-        if kafka_advertised_port is not None:
-            self._options["kafka"] = (f"{ADVERTISED_PORT}{kafka_advertised_port}",)
+        advertised = () if kafka_advertised_port is None else (f"{ADVERTISED_PORT}{kafka_advertised_port}",)
+        self._options = {
+            "kurrentdb": tuple(kurrentdb_options),
+            "kafka": (*advertised, *java_options),
+            "elasticsearch": tuple(java_options),
+        }
         self._state_file = self.folder / "state.json"
         self._saving = threading.Lock()
 

@@ -9,7 +9,6 @@ own shutdown keeps its partitions from others.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -24,6 +23,7 @@ from aiokafka.errors import KafkaError
 from worker.contracts.envelope import ReplyTopics
 from worker.database import create_engine, raw_connection
 from worker.errors import Fatal, Unavailable, from_postgres
+from worker.garbage import tune_garbage_collection
 from worker.health import Watched
 from worker.inbox.assignment import Assignment
 from worker.inbox.intake import Intake, Rules
@@ -45,8 +45,6 @@ EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h: the process could not go on, and said why."""
 DRAIN_TIMEOUT_S = 30.0
 STOP_DEADLINE_S = 60.0
-GARBAGE_OBJECTS = 20_000
-"""So many new objects before the collector looks for cycles among them."""
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +172,7 @@ class Process:
         self._run_forever("assignment", self.assignment.watch())
         self._run_forever("watch", self._watched.watch())
         self._run_forever("questions", self._watched.ask_servers())
-        _tune_garbage_collection()
+        tune_garbage_collection()
         log.info("worker_started", topics=settings.command_topics, group=settings.kafka_group_id)
 
     async def _prepare_database(self) -> None:
@@ -219,16 +217,6 @@ class Process:
 
         task.add_done_callback(ended)
         self._resources.callback(task.cancel)
-
-
-def _tune_garbage_collection() -> None:
-    """Keep the collector off what lives for ever, and from running several times a batch.
-
-    A batch makes tens of thousands of objects, nearly all of which reference counting frees.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def _rules(settings: Settings) -> Rules:

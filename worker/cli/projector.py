@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 import typer
+import uvloop
 
 from worker.errors import Contradiction, Fatal
 from worker.projection.projector import run_projector
@@ -25,7 +26,8 @@ def projector() -> None:
     settings = Settings.load()
     configure_logs(settings.log_level)
     try:
-        asyncio.run(run_projector(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_projector(settings))
     except (Fatal, Contradiction) as error:
         typer.echo(f"wallex: the projector stops: {error}", err=True)
         raise typer.Exit(1) from error

@@ -16,6 +16,7 @@ import structlog
 from elasticsearch import AsyncElasticsearch
 
 from worker.errors import Fatal, Unavailable
+from worker.garbage import tune_garbage_collection
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
 from worker.projection.document import WALLET_EVENT_TYPES, Event, RecordedEvent, read_event
@@ -179,4 +180,5 @@ async def run_projector(settings: Settings) -> None:
     async with connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client:
         projector = Projector(client, settings.kurrentdb_uri.get_secret_value(), ProjectorMetrics(registry))
         async with serve_health(port=port, registry=registry, ready=[Check("projection", projector.check)]):
+            tune_garbage_collection()
             await projector.run(stop)
