@@ -44,6 +44,9 @@ WITH tables AS (
 )
 """
 
+TITLES = {"0001": "Wallets, holds, ledger, commands", "0002": "Statistics that suffice"}
+"""Of the migrations there are, in order."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -121,17 +124,17 @@ async def describe(environment) -> list[str]:
 
 
 async def test_run_revert_run_comes_back_to_the_same_schema(environment):
-    """A revert leaves no table behind, and running again makes every detail as it was."""
+    """Reverted one after the other, they leave no table behind, and running again makes every detail as it was."""
     settings = Settings.load(environment)
 
     first_run = await migration.run_migrations(settings)
     first = await describe(environment)
-    reverted = await migration.revert_migration(settings)
+    reverted = [await migration.revert_migration(settings) for _ in first_run]
     between = await describe(environment)
     await migration.run_migrations(settings)
 
-    assert [one.revision for one in first_run] == ["0001"]
-    assert reverted is not None and reverted.revision == "0001"
+    assert [one.revision for one in first_run] == list(TITLES)
+    assert [one.revision for one in reverted if one] == list(reversed(TITLES))
     assert between == []
     assert await describe(environment) == first
 
@@ -162,15 +165,15 @@ async def test_the_five_commands_tell_what_they_did(environment):
     ran = await wallex(environment, "migrate", "run")
     again = await wallex(environment, "migrate", "run")
     shown = await wallex(environment, "migrate", "show")
-    reverted = await wallex(environment, "migrate", "revert")
+    reverted = [await wallex(environment, "migrate", "revert") for _ in TITLES]
     empty = await wallex(environment, "migrate", "revert")
 
-    title = "0001 Wallets, holds, ledger, commands\n"
-    assert (pending.exit_code, pending.output) == (1, f"[ ] {title}")
-    assert (ran.exit_code, ran.output) == (0, f"ran {title}")
+    titles = [f"{revision} {title}\n" for revision, title in TITLES.items()]
+    assert (pending.exit_code, pending.output) == (1, "".join(f"[ ] {title}" for title in titles))
+    assert (ran.exit_code, ran.output) == (0, "".join(f"ran {title}" for title in titles))
     assert (again.exit_code, again.output) == (0, "nothing to run: the schema is up to date\n")
-    assert (shown.exit_code, shown.output) == (0, f"[X] {title}")
-    assert (reverted.exit_code, reverted.output) == (0, f"reverted {title}")
+    assert (shown.exit_code, shown.output) == (0, "".join(f"[X] {title}" for title in titles))
+    assert [(one.exit_code, one.output) for one in reverted] == [(0, f"reverted {title}") for title in titles[::-1]]
     assert (empty.exit_code, empty.output) == (0, "nothing to revert\n")
 
 
@@ -190,8 +193,8 @@ async def test_processes_that_migrate_at_once_take_turns(environment):
         finished = await asyncio.gather(*runs)
 
     assert [one.exit_code for one in finished] == [0, 0, 0], finished
-    assert sum(one.errors.count("migration_applied") for one in finished) == 1
-    assert [one.applied for one in await migration.list_migrations(Settings.load(environment))] == [True]
+    assert sum(one.errors.count("migration_applied") for one in finished) == len(TITLES)
+    assert all(one.applied for one in await migration.list_migrations(Settings.load(environment)))
 
 
 async def test_generate_writes_what_differs_and_only_then(environment, project):
@@ -205,7 +208,7 @@ async def test_generate_writes_what_differs_and_only_then(environment, project):
     written = await migration.generate_migration(settings, "holds have a description")
 
     assert nothing is None
-    assert written == project / "migrations" / "versions" / "0002_holds_have_a_description.py"
+    assert written == project / "migrations" / "versions" / "0003_holds_have_a_description.py"
     assert 'add_column("holds"' in written.read_text().replace("'", '"')
 
 
@@ -215,8 +218,8 @@ async def test_create_writes_an_empty_migration_that_runs(environment, project):
 
     ran = await migration.run_migrations(Settings.load(environment))
 
-    assert written is not None and written.name == "0002_fill_in_by_hand.py"
-    assert [one.title for one in ran] == ["Wallets, holds, ledger, commands", "fill in by hand"]
+    assert written is not None and written.name == "0003_fill_in_by_hand.py"
+    assert [one.title for one in ran] == [*TITLES.values(), "fill in by hand"]
 
 
 async def test_a_migration_gives_up_on_a_lock_instead_of_blocking_everyone(environment):
@@ -225,7 +228,7 @@ async def test_a_migration_gives_up_on_a_lock_instead_of_blocking_everyone(envir
     before = await describe(environment)
 
     async with administrator(environment, environment["DB_NAME"]) as admin, admin.transaction():
-        await admin.execute("LOCK TABLE wallets IN ACCESS SHARE MODE")
+        await admin.execute("LOCK TABLE commands IN SHARE MODE")
         started = time.monotonic()
         refused = await wallex(environment, "migrate", "revert")
         elapsed_s = time.monotonic() - started
