@@ -35,7 +35,8 @@ HEARTBEAT_MS = 3_000
 REBALANCE_TIMEOUT_MS = 60_000
 # A batch waits for as long as a server is away; whether the process is alive is judged by /livez, not by Kafka.
 POLL_INTERVAL_MAX_MS = 24 * 60 * 60 * 1000
-GRACEFUL_TIMEOUT_S = 30.0
+GRACEFUL_TIMEOUT_S = 5.0
+"""What was taken is answered before FastStream is stopped: whatever still runs then waits for a server in vain."""
 METADATA_AGE_MAX_MS = 5_000
 """How soon partitions that are added to a command topic are noticed: until then nobody answers what lies in them."""
 REQUEST_TIMEOUT_MS = 15_000
