@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parents[1] / ".devstack-bench"
 WALLETS = 10_000
 SETTLING_COMMANDS = 8_000
 """Enough for batches to grow to 500 commands on each of 12 partitions after a worker took them over."""
-WARM_UP_TIMES = 20
+WARM_UP_TIMES = 40
 """So many times as many commands, and what Java's thorough compiler saves the servers outweighs what it costs them."""
 SERVERS = {
     "Postgres": "postgres",
