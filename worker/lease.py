@@ -118,6 +118,7 @@ class Lease:
                 raise not_trusted("Redis", text, "the user, password, host and ssl_ca_certs of REDIS_URL") from error
             standing = Standing.UNAVAILABLE
             say_lost("redis", self, f"{type(error).__name__}: {error}")
+        _heed_cancellation()
         if standing is not self.standing:
             self.standing = standing
             say = log.warning if standing is Standing.UNAVAILABLE else log.info
@@ -149,6 +150,17 @@ class Lease:
             await self._lock.release()
         except (RedisError, OSError, TimeoutError) as error:
             log.info("lease_not_given_back", lease=self.name, runs_out_in_s=LEASE_S, error=type(error).__name__)
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation of this task that an answer from Redis came together with.
+
+    redis-py writes under `asyncio.wait_for`, which before Python 3.12 loses one that comes in just then: a scheduler
+    that was asked to stop at that moment would hold its lease for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _is_refusal(error: BaseException) -> bool:

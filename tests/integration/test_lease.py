@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -186,3 +187,23 @@ async def test_work_that_ends_gives_the_lease_back(settings, redis):
 
     assert await redis.exists(KEY_PREFIX + lease.name) == 0
     assert not lease.granted
+
+
+async def test_a_cancellation_that_comes_with_an_answer_is_heeded(settings, name, monkeypatch):
+    """redis-py may lose it, before Python 3.12: the holder ends all the same, and the lease is given back."""
+    lease, renewing = Lease(settings, name), asyncio.Event()
+
+    async def renew_or_take(self: Lease) -> Standing:
+        renewing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return Standing.TAKEN
+
+    monkeypatch.setattr(Lease, "_renew_or_take", renew_or_take)
+    task = asyncio.create_task(lease.hold(lambda: asyncio.sleep(LEASE_S)))
+    await renewing.wait()
+    task.cancel()
+    await asyncio.wait({task}, timeout=LEASE_S)
+
+    assert task.cancelled()
+    assert lease.standing is None

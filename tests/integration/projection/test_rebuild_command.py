@@ -80,7 +80,7 @@ async def test_a_rebuild_may_be_stopped_or_killed_in_its_middle(
     elasticsearch, kurrentdb, environment, contracts_aliases, number, code
 ):
     """What serves is as it was: stopped, it takes its own indices away; killed, the next one does."""
-    for _ in range(20):
+    for _ in range(60):
         kurrentdb.append(wallet_events(["1"] * 50))
     stop = asyncio.Event()
     projecting = asyncio.create_task(a_projector(elasticsearch, kurrentdb, contracts_aliases).run(stop))
