@@ -1,7 +1,7 @@
 """`python -m chaos`: exit code 0 if no invariant was broken, 1 if one was, and then with all that is needed to look.
 
-130: interrupted. Whatever was started is stopped in any case; data and logs stay in the run's folder where something
-was wrong, and are removed where nothing was.
+1 as well where the run itself broke, with a traceback instead of violations. 130: interrupted. Whatever was started is
+stopped in any case; data and logs stay in the run's folder where something was wrong, and are removed otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chaos.faults import KINDS, says
 from chaos.load import Load, open_replies
 from chaos.schedule import Step, schedule
 from chaos.stage import open_stage
-from chaos.summary import Summary, save, summarize, tables
+from chaos.summary import Order, Summary, revision, save, summarize, tables
 from chaos.verdict import judge
 from tests.support.story import Story
 from worker.telemetry.logs import configure_logs
@@ -48,11 +48,16 @@ def main() -> int:
     configure_logs("ERROR")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="wallex-chaos-"))
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    order = Order(revision(), arguments.seed, arguments.minutes, began)
     try:
-        summary = asyncio.run(run(folder, arguments.seed, arguments.minutes))
+        summary = asyncio.run(run(folder, order))
     except KeyboardInterrupt:
         console.print(f"\nInterrupted; everything that was started is stopped. Logs: {folder}", soft_wrap=True)
         return 130
+    except Exception:
+        _tell_how_to_look(order.revision, order.command, folder)
+        raise
     if arguments.summary is not None:
         save(summary, arguments.summary)
     for table in tables([summary]):
@@ -60,20 +65,19 @@ def main() -> int:
     return _conclude(summary, folder)
 
 
-async def run(folder: Path, seed: int, minutes: float) -> Summary:
+async def run(folder: Path, order: Order) -> Summary:
     """A whole run in `folder`, which is empty, and what came of it."""
-    began = datetime.now(UTC)
-    _say(f"seed {seed}, {minutes:g} minutes; servers and processes start in {folder}")
+    _say(f"seed {order.seed}, {order.minutes:g} minutes, {order.revision}; servers and processes start in {folder}")
     async with open_stage(folder) as stage:
-        load = Load(stage.world, Story(seed, WALLETS, 0), RATE)
+        load = Load(stage.world, Story(order.seed, WALLETS, 0), RATE)
         async with open_replies(stage.world) as replies:
-            steps = schedule(seed, KINDS)
-            happened, rest_s = await conduct(stage, load, replies, steps=steps, seconds=minutes * 60, tell=_tell)
+            steps = schedule(order.seed, KINDS)
+            happened, rest_s = await conduct(stage, load, replies, steps=steps, seconds=order.minutes * 60, tell=_tell)
         _say(f"at rest {rest_s:.1f} s after the last fault; now everything is compared")
         verdict = await judge(stage.world, load.planned)
     verdict.violations[:0] = stage.violations
-    began_at = began.isoformat(timespec="seconds")
-    return summarize(seed, minutes, began_at, happened=happened, rest_s=rest_s, verdict=verdict)
+    checks = stage.offset_checks
+    return summarize(order, happened=happened, rest_s=rest_s, offset_checks=checks, verdict=verdict)
 
 
 def _tell(what: Step | Happened) -> None:
@@ -82,11 +86,15 @@ def _tell(what: Step | Happened) -> None:
         for strike in what.strikes:
             lasts = f"for {strike.lasts_s} s" if strike.lasts_s else ""
             _say(f"{strike.kind:38} {strike.target:20} {lasts:12} [dim]{says(strike)}")
-    elif what.recovery.first_reply_s is None or what.recovery.all_answered_s is None:
+        return
+    for strike in what.missed:
+        _say(f"[dim]  {strike.kind} befell nobody")
+    seconds = (what.recovery.first_reply_s, what.recovery.all_answered_s, what.recovery.documents_s)
+    if None in seconds:
         _say("[bold red]  not recovered")
     else:
-        first, answered = what.recovery.first_reply_s, what.recovery.all_answered_s
-        _say(f"[dim]  replies {first:.1f} s later, everything answered {answered:.1f} s later")
+        first, answered, documents = seconds
+        _say(f"[dim]  replies {first:.1f} s later, all answered {answered:.1f} s, documents {documents:.1f} s later")
 
 
 def _say(text: str) -> None:
@@ -101,9 +109,14 @@ def _conclude(summary: Summary, folder: Path) -> int:
         return 0
     for violation in violations[:VIOLATIONS_SHOWN_MAX]:
         console.print(violation, markup=False, soft_wrap=True)
-    console.print(f"[bold red]{len(violations)} violations.[/] Data and logs: {folder}", soft_wrap=True)
-    console.print(f"Again: {summary['command']}", soft_wrap=True)
+    console.print(f"[bold red]{len(violations)} violations.", soft_wrap=True)
+    _tell_how_to_look(summary["revision"], summary["command"], folder)
     return 1
+
+
+def _tell_how_to_look(revision: str, command: str, folder: Path) -> None:
+    console.print(f"Data and logs: {folder}", soft_wrap=True)
+    console.print(f"Again: git checkout {revision}; {command}", soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """The run: load all the while, one fault after another, how long each took to recover from, and a peaceful end.
 
-Recovered is the load when each record that was sent before the fault's end is answered, and one sent after it as well.
-Nothing may take for ever: not recovering from a fault, and not coming to rest when all faults are over, are violations.
+Recovered is the load when each record that was sent before the fault's end is answered, and one sent after it as well;
+the documents, when the projector's checkpoints say that they hold all that KurrentDB had then. Nothing may take for
+ever: not recovering from a fault, and not coming to rest when all faults are over, are violations.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -19,8 +19,9 @@ from elasticsearch import AsyncElasticsearch
 from chaos.faults import strike
 from chaos.load import Load
 from chaos.schedule import Step, Strike
-from chaos.stage import PROCESSES, WORKERS, Stage
+from chaos.stage import PROCESSES, SCHEDULERS, WORKERS, Stage
 from tests.support.postgres import administrator
+from worker.errors import Unavailable
 from worker.projection.progress import caught_up
 
 POLL_S = 0.02
@@ -34,21 +35,24 @@ SELECT count(*) FROM holds WHERE status = 'ACTIVE' AND expires_at < clock_timest
 
 @dataclass(frozen=True)
 class Recovery:
-    """How long it took from a fault's end until a record sent after it was answered, and all those sent before it.
+    """How long it took from a fault's end until a record sent after it was answered, and all those sent before it, and
+    until the documents held everything that had happened by then.
 
     Seconds; None where it did not come within `RECOVERY_MAX_S`.
     """
 
     first_reply_s: float | None
     all_answered_s: float | None
+    documents_s: float | None
 
 
 @dataclass(frozen=True)
 class Happened:
-    """Faults that struck together, and the recovery from them."""
+    """Faults that struck together, and the recovery from them; `missed` are those that befell nobody."""
 
     strikes: tuple[Strike, ...]
     recovery: Recovery
+    missed: tuple[Strike, ...] = ()
 
 
 Tell = Callable[[Step | Happened], None]
@@ -59,12 +63,18 @@ async def conduct(
 ) -> tuple[list[Happened], float]:
     """Run for `seconds`, then come to rest; return what happened and how long the rest took to come."""
     try:
-        # Should one of the two fail, everything ends.
+        # Should one of them fail, everything ends.
         async with asyncio.TaskGroup() as background:
             tasks = [background.create_task(work) for work in (load.hear(replies), stage.watch())]
             await load.open_wallets()
             await _answered(load, load.sent)
-            happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
+            sending = background.create_task(load.run())
+            try:
+                happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
+            finally:
+                load.finish()
+            await sending
+            await load.tell_again()
             began = time.monotonic()
             await _come_to_rest(stage, load)
             for task in tasks:
@@ -77,43 +87,52 @@ async def conduct(
 async def _under_load(
     stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
 ) -> list[Happened]:
-    sending = asyncio.create_task(load.run())
     happened: list[Happened] = []
     over_at = time.monotonic() + seconds
-    try:
-        for step in steps:
-            await asyncio.sleep(step.pause_s)
-            if time.monotonic() > over_at:
-                break
-            tell(step)
-            await asyncio.gather(*(strike(stage, load, one) for one in step.strikes))
-            ended = time.monotonic()
-            await _check_offsets(stage, load, replies)
-            happened.append(Happened(step.strikes, await _recover(stage, load, step, ended)))
-            tell(happened[-1])
-            if sending.done():
-                sending.result()
-    finally:
-        load.finish()
-        await sending
-    await load.tell_again()
+    for step in steps:
+        await asyncio.sleep(step.pause_s)
+        if time.monotonic() > over_at:
+            break
+        tell(step)
+        struck = await asyncio.gather(*(strike(stage, load, one) for one in step.strikes))
+        missed = tuple(one for one, has_struck in zip(step.strikes, struck, strict=True) if not has_struck)
+        happened.append(Happened(step.strikes, await _recover(stage, load, replies, step), missed))
+        tell(happened[-1])
     return happened
 
 
-async def _recover(stage: Stage, load: Load, step: Step, ended: float) -> Recovery:
-    mark = load.sent
-    try:
-        async with asyncio.timeout(RECOVERY_MAX_S):
-            while load.newest_answered <= mark:  # noqa: ASYNC110 - the load counts
-                await asyncio.sleep(POLL_S)
-            first = time.monotonic() - ended
-            await _answered(load, mark)
-            return Recovery(first, time.monotonic() - ended)
-    except TimeoutError:
-        left = sum(number <= mark for number in load.unanswered)
-        names = " and ".join(one.kind for one in step.strikes)
-        stage.violations.append(f"{RECOVERY_MAX_S:.0f} s after {names}, {left} earlier records are not answered")
-        return Recovery(None, None)
+async def _recover(stage: Stage, load: Load, replies: AIOKafkaConsumer, step: Step) -> Recovery:
+    mark, ended = load.sent, time.monotonic()
+    names = " and ".join(one.kind for one in step.strikes)
+
+    async def within(work: Awaitable[None], otherwise: Callable[[], str]) -> float | None:
+        try:
+            async with asyncio.timeout(RECOVERY_MAX_S):
+                await work
+        except TimeoutError:
+            stage.violations.append(f"{RECOVERY_MAX_S:.0f} s after {names}, {otherwise()}")
+            return None
+        return time.monotonic() - ended
+
+    first, answered, documents, _ = await asyncio.gather(
+        within(_newer_answered(load, mark), lambda: "no record sent after it is answered"),
+        within(_recovered(load, mark), lambda: f"{load.unanswered_up_to(mark)} earlier records are not answered"),
+        within(_projected(stage), lambda: "the documents lack events from before its end"),
+        within(_check_offsets(stage, load, replies), lambda: "committed offsets could not be held against replies"),
+    )
+    return Recovery(first, answered, documents)
+
+
+async def _newer_answered(load: Load, mark: int) -> None:
+    """Wait until a record behind the number `mark` is answered."""
+    while load.newest_answered <= mark:  # noqa: ASYNC110 - the load counts
+        await asyncio.sleep(POLL_S)
+
+
+async def _recovered(load: Load, mark: int) -> None:
+    """Wait until a record behind the number `mark` is answered, and all those before it."""
+    await _newer_answered(load, mark)
+    await _answered(load, mark)
 
 
 async def _answered(load: Load, mark: int) -> None:
@@ -124,25 +143,30 @@ async def _answered(load: Load, mark: int) -> None:
 
 async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) -> None:
     """No committed offset is past a record without a reply."""
-    # Kafka may be on its way back; the next fault brings another chance.
-    with suppress(KafkaError, TimeoutError):
-        async with asyncio.timeout(5.0):
+    while True:
+        try:
             committed = await stage.committed()
             # A reply comes before its commit, so it is there already, and only has to be heard.
             ends = await replies.end_offsets(replies.assignment())
-            while any([await replies.position(id_) < end for id_, end in ends.items()]):  # noqa: ASYNC110
-                await asyncio.sleep(POLL_S)
-            for number, where in load.unanswered.items():
-                if where is not None and where[1] < committed.get(where[0], 0):
-                    at = f"{where[0]}/{where[1]}"
-                    stage.violations.append(f"the record {number} at {at} is committed and not answered")
+            break
+        except KafkaError:
+            # It may be on its way back.
+            await asyncio.sleep(10 * POLL_S)
+    while any([await replies.position(id_) < end for id_, end in ends.items()]):  # noqa: ASYNC110 - `hear` reads
+        await asyncio.sleep(POLL_S)
+    for number, where in load.unanswered.items():
+        if where is not None and where[1] < committed.get(where[0], 0):
+            at = f"{where[0]}/{where[1]}"
+            stage.violations.append(f"the record {number} at {at} is committed and not answered")
+    stage.offset_checks += 1
 
 
 async def _come_to_rest(stage: Stage, load: Load) -> None:
     """Everything is answered, every due hold ended, everything committed and projected; then everything stops."""
     await _within(stage, "every record is answered", _answered(load, load.sent))
     await _within(stage, "every due hold has ended", _until(lambda: _is_nothing_overdue(stage)))
-    await stage.stop("scheduler")
+    for name in SCHEDULERS:
+        await stage.stop(name)
     await _within(stage, "every offset is committed", _until(stage.is_drained))
     for name in WORKERS:
         await stage.stop(name)
@@ -171,6 +195,13 @@ async def _is_nothing_overdue(stage: Stage) -> bool:
 
 
 async def _projected(stage: Stage) -> None:
-    async with AsyncElasticsearch(stage.world.environment["ELASTICSEARCH_URL"]) as client:
-        while not await caught_up(client, stage.world.environment["KURRENTDB_URI"], timeout_s=REST_MAX_S):
-            continue
+    """Wait until the documents hold all that KurrentDB has at the time of the call."""
+    environment = stage.world.environment
+    async with AsyncElasticsearch(environment["ELASTICSEARCH_URL"]) as client:
+        while True:
+            try:
+                if await caught_up(client, environment["KURRENTDB_URI"], timeout_s=REST_MAX_S):
+                    return
+            except Unavailable:
+                # It may be on its way back.
+                await asyncio.sleep(10 * POLL_S)

@@ -1,33 +1,38 @@
-"""`python -m chaos.document SUMMARY.json …`: what some runs came to, into docs/reliability.md and the README's table.
+"""`python -m chaos.document`: what the runs in docs/chaos/ came to, into docs/reliability.md and the README's table.
 
-Between two marks in each of them stands nothing but what comes from the summaries.
+Between two marks in each of them stands nothing but what comes from these summaries, which `make chaos` writes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from chaos.faults import GROUPS
-from chaos.summary import Summary, markdown, table
+from chaos.summary import PROJECT, Summary, markdown, struck, table
 
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
-PROJECT = Path(__file__).parents[1]
+SUMMARIES = PROJECT / "docs" / "chaos"
 COLUMNS = ("fault", "promised", "run", "how often", "seen")
 
 
 def main() -> int:
-    """Fill both documents from the files that are named."""
-    summaries = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
-    if not summaries:
-        print("usage: python -m chaos.document SUMMARY.json …; expected at least one summary of a run", file=sys.stderr)  # noqa: T201
-        return 64
-    fill(PROJECT / "docs" / "reliability.md", markdown(summaries))
-    fill(PROJECT / "README.md", overview(summaries))
+    """Fill both documents."""
+    for document, text in documented(SUMMARIES).items():
+        fill(document, text)
     return 0
+
+
+def documented(folder: Path) -> dict[Path, str]:
+    """What each of the documents must say of the summaries in `folder`."""
+    summaries = [json.loads(file.read_text()) for file in sorted(folder.glob("seed-*.json"))]
+    if not summaries:
+        raise SystemExit(f"{folder} has no summary of a run: expected seed-*.json, as `make chaos` writes them")
+    return {PROJECT / "docs" / "reliability.md": markdown(summaries), PROJECT / "README.md": overview(summaries)}
 
 
 def fill(document: Path, text: str) -> None:
@@ -51,21 +56,27 @@ def overview(summaries: Sequence[Summary]) -> str:
 def _line(name: str, summaries: Sequence[Summary]) -> tuple[str, ...]:
     group = GROUPS[name]
     kinds = {fault.kind.name for fault in group.faults}
-    steps = [
-        step for one in summaries for step in one["faults"] if kinds & {strike["kind"] for strike in step["faults"]}
-    ]
-    struck = [strike["kind"] for step in steps for strike in step["faults"] if strike["kind"] in kinds]
-    run = f"{len(set(struck))} of {len(kinds)} kinds: {group.run}"
-    return name, group.promised, run, str(len(struck)), _seen(steps)
+    found = {kind: steps for kind, steps in struck(summaries).items() if kind in kinds}
+    absent = f", all but {', '.join(sorted(kinds - found.keys()))}" if found and kinds - found.keys() else ""
+    run = f"{len(found)} of {len(kinds)} kinds{absent}: {group.run}"
+    steps = [step for one in found.values() for step in one]
+    return name, group.promised, run, str(len(steps)), _seen(steps)
 
 
-def _seen(steps: Sequence[Summary]) -> str:
-    answered = [step["all_answered_s"] for step in steps]
-    if not answered:
+def _seen(steps: Sequence[Mapping[str, Any]]) -> str:
+    if not steps:
         return "not run"
-    if None in answered:
-        return f"{answered.count(None)} times not recovered"
-    return f"everything answered after {median(answered):.1f} s (median), {max(answered):.1f} s (worst)"
+    return "; ".join(
+        f"{what} {_after([step[name] for step in steps])}"
+        for name, what in (("all_answered_s", "everything answered"), ("documents_s", "documents complete"))
+    )
+
+
+def _after(seconds: Sequence[float | None]) -> str:
+    came = [one for one in seconds if one is not None]
+    if len(came) < len(seconds):
+        return f"{len(seconds) - len(came)} times not within its limit"
+    return f"after {median(came):.1f} s (median), {max(came):.1f} s (worst)"
 
 
 if __name__ == "__main__":

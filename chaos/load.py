@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -84,6 +84,10 @@ class Load:
                 if number in self.unanswered:
                     self.unanswered[number] = where.partition, where.offset
 
+    def unanswered_up_to(self, number: int) -> int:
+        """How many records up to this number wait for their reply."""
+        return sum(one <= number for one in self.unanswered)
+
     def finish(self) -> None:
         """Let `run` end between two volleys: of one that is broken off, nobody knows what was sent."""
         self._over.set()
@@ -110,7 +114,11 @@ class Load:
             producer, self._producer = self._producer, None
             if producer is not None:
                 # With its broker gone it would wait for long.
-                await asyncio.wait({asyncio.create_task(producer.stop())}, timeout=CLOSE_S)
+                stopping = asyncio.create_task(producer.stop())
+                await asyncio.wait({stopping}, timeout=CLOSE_S)
+                if stopping.done():
+                    with suppress(KafkaError):
+                        stopping.result()
 
     async def hear(self, replies: AIOKafkaConsumer) -> None:
         """Read the replies until it is cancelled."""

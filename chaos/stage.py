@@ -24,7 +24,8 @@ from tests.support.world import World, open_world
 
 SERVERS = ("postgres", "kafka", "kurrentdb", "elasticsearch", "redis")
 WORKERS = ("worker-a", "worker-b", "worker-c")
-PROCESSES = (*WORKERS, "projector", "scheduler")
+SCHEDULERS = ("scheduler-a", "scheduler-b")
+PROCESSES = (*WORKERS, "projector", *SCHEDULERS)
 PARTITIONS = 6
 WATCH_S = 0.5
 END_S = 60.0
@@ -43,11 +44,12 @@ class Stage:
     violations: list[str] = field(default_factory=list)
     partitions: int = PARTITIONS
     """Of the command topic; they may grow."""
+    offset_checks: int = 0
+    """How often the committed offsets were held against the replies."""
 
     def start(self, name: str, **environment: str) -> Worker:
-        """Start the process of that name."""
-        program = WALLEX_WORKER[0]
-        command = (program, name if name in ("projector", "scheduler") else "worker")
+        """Start the process of that name: what it is, and which of them."""
+        command = (WALLEX_WORKER[0], name.partition("-")[0])
         # One of them joins the group as a stranger each time, the others under names of their own: both are usual.
         member = {"KAFKA_GROUP_INSTANCE_ID": ""} if name not in WORKERS[:2] else {}
         told = {**self._through_proxies(), **member, **environment}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import chain
 from os import cpu_count, getloadavg
 from pathlib import Path
 from statistics import median
@@ -29,25 +31,52 @@ FIGURES = {
     "dead_letters": "dead letters",
     "wallets": "wallets",
     "events": "events",
+    "offset_checks": "times that committed offsets were held against the replies",
 }
+PROJECT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for: on which code (a commit), with which seed, for how long; `began` is an ISO time."""
+
+    revision: str
+    seed: int
+    minutes: float
+    began: str
+
+    @property
+    def command(self) -> str:
+        """What runs the same seed again, on that code: another kind of fault changes what every seed does."""
+        return f"make chaos SEED={self.seed} MINUTES={self.minutes:g}"
 
 
 def summarize(
-    seed: int, minutes: float, began: str, *, happened: Sequence[Happened], rest_s: float, verdict: Verdict
+    order: Order, *, happened: Sequence[Happened], rest_s: float, offset_checks: int, verdict: Verdict
 ) -> Summary:
     """Everything that is worth keeping of a run."""
     return {
-        "seed": seed,
-        "minutes": minutes,
-        "command": f"make chaos SEED={seed} MINUTES={minutes:g}",
-        "began": began,
+        **asdict(order),
+        "command": order.command,
         "machine": _machine(),
         "rest_s": round(rest_s, 1),
+        "offset_checks": offset_checks,
         **asdict(verdict),
         "faults": [
-            {"faults": [asdict(strike) for strike in one.strikes], **_rounded(asdict(one.recovery))} for one in happened
+            {
+                "faults": [{**asdict(strike), "missed": strike in one.missed} for strike in one.strikes],
+                **_rounded(asdict(one.recovery)),
+            }
+            for one in happened
         ],
     }
+
+
+def revision() -> str:
+    """The commit that is checked out here; `-dirty` where something is not committed, `unknown` without git."""
+    asked = ("git", "describe", "--always", "--dirty", "--exclude", "*")
+    told = subprocess.run(asked, cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S603 -- git, of whoever runs this
+    return told.stdout.strip() or "unknown"
 
 
 def _machine() -> str:
@@ -70,25 +99,27 @@ def figures(summaries: Sequence[Summary]) -> list[Row]:
     return [*rows, ("at rest after the last fault, at most", f"{rest:.0f} s"), ("violations", f"{violations:,}")]
 
 
-def recoveries(summaries: Iterable[Summary]) -> list[Row]:
-    """By kind of fault: how often, and how long until replies came again (median and worst), alone or with another."""
+def struck(summaries: Iterable[Summary]) -> dict[str, list[Mapping[str, Any]]]:
+    """By kind of fault: the steps in which it struck, alone or with another one; those that befell nobody left out."""
     found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for summary in summaries:
         for step in summary["faults"]:
             for strike in step["faults"]:
-                found[strike["kind"]].append(step)
+                if not strike["missed"]:
+                    found[strike["kind"]].append(step)
+    return found
+
+
+def recoveries(summaries: Iterable[Summary]) -> list[Row]:
+    """By kind of fault: how often, and how long until each sign of recovery came (median and worst)."""
     return [
-        (
-            kind,
-            str(len(steps)),
-            *_median_and_worst([step["first_reply_s"] for step in steps]),
-            *_median_and_worst([step["all_answered_s"] for step in steps]),
-        )
-        for kind, steps in sorted(found.items())
+        (kind, str(len(steps)), *chain.from_iterable(_median_and_worst(steps, name) for name in RECOVERY))
+        for kind, steps in sorted(struck(summaries).items())
     ]
 
 
-COLUMNS = ("fault", "times", "first reply", "worst", "all answered", "worst")
+RECOVERY = {"first_reply_s": "first reply", "all_answered_s": "all answered", "documents_s": "documents"}
+COLUMNS = ("fault", "times", *chain.from_iterable((said, "worst") for said in RECOVERY.values()))
 
 
 def tables(summaries: Sequence[Summary]) -> list[Table]:
@@ -97,17 +128,17 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
     counted.columns[1].justify = "right"
     for row in figures(summaries):
         counted.add_row(*row)
-    struck = Table(title="faults, and how long after each one's end (median and worst)", title_justify="left")
+    faults = Table(title="faults, and how long after each one's end (median and worst)", title_justify="left")
     for number, name in enumerate(COLUMNS):
-        struck.add_column(name, justify="right" if number else "left")
+        faults.add_column(name, justify="right" if number else "left")
     for row in recoveries(summaries):
-        struck.add_row(*row)
-    return [struck, counted]
+        faults.add_row(*row)
+    return [faults, counted]
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """For the documentation."""
-    runs = [f"- `{one['command']}` ({one['began'][:10]}, {one['machine']})" for one in summaries]
+    runs = [f"- `{one['command']}` ({one['began'][:10]}, {one['revision']}, {one['machine']})" for one in summaries]
     return "\n".join(
         [*runs, "", *table(("", "all runs"), figures(summaries)), "", *table(COLUMNS, recoveries(summaries))]
     )
@@ -119,9 +150,9 @@ def table(columns: Row, rows: Iterable[Row], numbers: Sequence[int] = range(1, l
     return [f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows)]
 
 
-def _median_and_worst(seconds: Sequence[float | None]) -> tuple[str, str]:
-    came = [one for one in seconds if one is not None]
-    worst = f"{max(came):.1f} s" if len(came) == len(seconds) else "never"
+def _median_and_worst(steps: Sequence[Mapping[str, Any]], name: str) -> tuple[str, str]:
+    came = [step[name] for step in steps if step[name] is not None]
+    worst = f"{max(came):.1f} s" if len(came) == len(steps) else "never"
     return (f"{median(came):.1f} s" if came else "never"), worst
 
 

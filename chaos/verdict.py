@@ -27,6 +27,9 @@ SELECT command_id, attempt, type, error_code, event_wallet_ids, event_versions, 
 FROM commands ORDER BY command_id, attempt
 """
 
+LETTER_BYTES_MAX = 512 * 1024
+"""So much of a value is kept (contract, "Kafka topics")."""
+
 
 @dataclass
 class Verdict:
@@ -101,13 +104,26 @@ async def _judge_dead_letters(
     world: World, verdict: Verdict, commands: Iterable[ConsumerRecord], answers: Answers
 ) -> None:
     """What could not be read is kept, and nothing else."""
-    expected = {(r.partition, r.offset) for r in commands if (told := answers.to(r)) and told.command_id == NO_ID}
+    unreadable = {
+        (record.partition, record.offset): record
+        for record in commands
+        if (told := answers.to(record)) and told.command_id == NO_ID
+    }
     found = set()
     async for letter in _topic(world, world.dlq_topic):
-        found.add((int(header(letter, "dlq_partition") or -1), int(header(letter, "dlq_offset") or -1)))
+        at = int(header(letter, "dlq_partition") or -1), int(header(letter, "dlq_offset") or -1)
+        found.add(at)
+        if at in unreadable and not is_kept(unreadable[at], letter):
+            verdict.violations.append(f"the dead letter of the record at {at} is not what was sent")
     verdict.dead_letters = len(found)
-    verdict.violations += [f"the record at {at} is unreadable, and no dead letter" for at in expected - found]
-    verdict.violations += [f"the record at {at} is a dead letter, and was readable" for at in found - expected]
+    verdict.violations += [f"the record at {at} is unreadable, and no dead letter" for at in unreadable.keys() - found]
+    verdict.violations += [f"the record at {at} is a dead letter, and was readable" for at in found - unreadable.keys()]
+
+
+def is_kept(record: ConsumerRecord, letter: ConsumerRecord) -> bool:
+    """Whether a dead letter is the record as it came: key, value (its beginning, where it is too large), headers."""
+    value = record.value if record.value is None else record.value[:LETTER_BYTES_MAX]
+    return (letter.key, letter.value) == (record.key, value) and set(record.headers) <= set(letter.headers)
 
 
 def _against_the_model(

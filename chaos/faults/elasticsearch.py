@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, NotFoundError
 
-from chaos.faults.fault import Fault, Happen
+from chaos.faults.fault import Fault, Happen, Missed
 from chaos.load import Load
 from chaos.schedule import Kind, Strike
 from chaos.stage import Stage
@@ -48,7 +48,10 @@ async def wipe_checkpoint(stage: Stage, _load: Load, strike: Strike) -> None:
         index = await _index(client, strike)
         settings = await client.indices.get_settings(index=index, flat_settings=True)
         uuid = settings[index]["settings"]["index.uuid"]
-        await client.options(ignore_status=404).delete(index=index, id=f"checkpoint-{uuid}", refresh=True)
+        try:
+            await client.delete(index=index, id=f"checkpoint-{uuid}", refresh=True)
+        except NotFoundError as error:
+            raise Missed from error
 
 
 async def _put(client: AsyncElasticsearch, settings: dict[str, object]) -> None:

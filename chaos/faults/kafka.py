@@ -9,7 +9,7 @@ import time
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
 
-from chaos.faults.fault import Fault
+from chaos.faults.fault import Fault, Missed
 from chaos.load import Load
 from chaos.schedule import EVERYTHING, Kind, Strike
 from chaos.stage import WORKERS, Stage
@@ -72,7 +72,7 @@ async def add_partitions(stage: Stage, load: Load, _strike: Strike) -> None:
     Doubled, a partition's keys stay or go to a new one: whoever reads them by partition still reads them in order.
     """
     if stage.partitions * 2 > PARTITIONS_MAX:
-        return
+        raise Missed
     async with load.paused():
         # What Kafka took without saying so is not among what the load waits for.
         while not await stage.is_drained():  # noqa: ASYNC110 - the workers drain it

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
-from chaos.faults.fault import Fault
+from chaos.faults.fault import Fault, Missed
 from chaos.load import Load
 from chaos.schedule import Kind, Strike
 from chaos.stage import SERVERS, Stage
@@ -23,11 +23,15 @@ def _proxied(name: str, says: str, do: Callable[[FaultProxy, random.Random], Non
 
     async def happen(stage: Stage, _load: Load, strike: Strike) -> None:
         proxy = stage.proxies[strike.target]
+        resets = proxy.resets
         do(proxy, random.Random(strike.seed))
         try:
             await asyncio.sleep(strike.lasts_s)
         finally:
             proxy.heal()
+        # Connections that lost bytes are reset by `heal`; those that were only slow live on.
+        if proxy.resets == resets and not (do is _slow and proxy.connections):
+            raise Missed
 
     return [Fault(_kind(f"{name} {server}", server), says, happen) for server in SERVERS]
 
@@ -43,19 +47,26 @@ def _slow(proxy: FaultProxy, chance: random.Random) -> None:
 async def cut(stage: Stage, _load: Load, strike: Strike) -> None:
     """Every connection is reset, again and again."""
     chance, over_at = random.Random(strike.seed), time.monotonic() + strike.lasts_s
+    proxy = stage.proxies[strike.target]
+    resets = proxy.resets
     while time.monotonic() < over_at:
-        stage.proxies[strike.target].cut()
+        proxy.cut()
         await asyncio.sleep(chance.uniform(*CUT_EVERY_S))
+    if proxy.resets == resets:
+        raise Missed
 
 
 async def drop_commits(stage: Stage, _load: Load, strike: Strike) -> None:
     """Postgres commits, and its answer never comes."""
     proxy = stage.proxies["postgres"]
+    dropped = proxy.answers_dropped
     proxy.drop_answer_to(b"COMMIT", every=5)
     try:
         await asyncio.sleep(strike.lasts_s)
     finally:
         proxy.heal()
+    if proxy.answers_dropped == dropped:
+        raise Missed
 
 
 FAULTS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import psutil
 
@@ -11,8 +12,8 @@ from chaos.load import Load
 from chaos.schedule import Kind, Strike
 from chaos.stage import SERVERS, Stage
 
-GRACE_S = 5.0
-"""Less than a stack gives a server to stop."""
+GRACE_S, NOT_READY_S = 30.0, 20.0
+"""How long a leader of KurrentDB goes on after SIGTERM, and says after its start that it is not ready."""
 
 
 async def kill(stage: Stage, _load: Load, strike: Strike) -> None:
@@ -49,7 +50,15 @@ async def linger(stage: Stage, load: Load, strike: Strike) -> None:
         await restart(stage, load, strike)
 
 
-def _signal(process: psutil.Process, send: Happen) -> None:
+async def start_not_ready(stage: Stage, _load: Load, strike: Strike) -> None:
+    """SIGKILL; started again, the stand-in answers for a while that it is not ready."""
+    await asyncio.to_thread(stage.stack.kill, strike.target)
+    await asyncio.to_thread(stage.stack.up, [strike.target])
+    with stage.switches.set(not_ready_s=strike.lasts_s):
+        await asyncio.sleep(strike.lasts_s)
+
+
+def _signal(process: psutil.Process, send: Callable[[psutil.Process], None]) -> None:
     try:
         send(process)
     except psutil.NoSuchProcess:
@@ -67,7 +76,12 @@ FAULTS = (
     *_each("restart", (0.5, 4.0), "stopped, started again", restart),
     Fault(
         Kind("lingering stop of kurrentdb", "kurrentdb", ("kurrentdb",), (0.5, 2.0)),
-        "goes on after SIGTERM, then cuts every call",
+        f"goes on for {GRACE_S:.0f} s after SIGTERM, then cuts every call",
         linger,
+    ),
+    Fault(
+        Kind("not ready after a start of kurrentdb", "kurrentdb", ("kurrentdb",), (NOT_READY_S, NOT_READY_S)),
+        "SIGKILL, started again, `Server Is Not Ready`",
+        start_not_ready,
     ),
 )

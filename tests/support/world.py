@@ -19,6 +19,9 @@ from tests.support.postgres import migrated_database
 from tests.support.replies import Topic, open_topic
 from tests.support.workers import PATIENCE_S, POLL_S, WALLEX_WORKER, Worker
 
+DELIVERY_MS = 120_000
+"""As long as Kafka's own producers try to deliver a record: longer than any outage of a test."""
+
 
 class World:
     """What a test acts in. `environment` is a worker's; `partitions` is how many each topic has."""
@@ -46,6 +49,7 @@ class World:
             linger_ms=2,
             max_request_size=2**21,
             value_serializer=serialize_value,
+            request_timeout_ms=DELIVERY_MS,
         )
         self.admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         self._numbers = count(1)

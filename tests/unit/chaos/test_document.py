@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.document import BEGIN, END, fill, overview
+from chaos.document import BEGIN, END, documented, fill, overview
 from chaos.faults import FAULTS, GROUPS
 
 
 def summary_of(*kinds: str, answered: float | None = 2.0):
-    steps = [{"faults": [{"kind": kind}], "first_reply_s": 1.0, "all_answered_s": answered} for kind in kinds]
+    seconds = {"first_reply_s": 1.0, "all_answered_s": answered, "documents_s": 3.0}
+    steps = [{"faults": [{"kind": kind, "missed": False}], **seconds} for kind in kinds]
     return {"command": "make chaos SEED=7 MINUTES=2", "records": 100, "violations": [], "faults": steps}
 
 
@@ -39,16 +40,24 @@ def test_each_group_of_faults_has_its_line_with_what_was_seen():
     """How often its faults struck, and how long recovery took; of those that did not strike it is said."""
     lines = overview([summary_of("kill a worker", "kill a worker", "flushed redis"), summary_of("flushed redis")])
 
-    assert "| 2 | everything answered after 2.0 s (median), 2.0 s (worst) |" in lines
+    seen = "everything answered after 2.0 s (median), 2.0 s (worst); documents complete after 3.0 s"
+    assert f"| 2 | {seen} (median), 3.0 s (worst) |" in lines
+    assert "| 1 of 2 kinds, all but lying redis: " in lines
     assert lines.count("| 0 | not run |") == len(GROUPS) - 2
     assert "200 records in all, 0 violations." in lines
 
 
 def test_a_fault_that_was_not_recovered_from_is_not_hidden_by_others():
     """It is what was seen."""
-    assert "1 times not recovered" in overview([summary_of("kill a worker", answered=None)])
+    assert "everything answered 1 times not within its limit" in overview([summary_of("kill a worker", answered=None)])
 
 
 def test_every_fault_is_in_one_group():
     """None is left out of the tables, none is counted twice."""
     assert sum(len(group.faults) for group in GROUPS.values()) == len({fault.kind.name for fault in FAULTS})
+
+
+def test_a_folder_without_summaries_is_refused(tmp_path):
+    """It says what was expected; the documents stay as they are."""
+    with pytest.raises(SystemExit, match=r"expected seed-\*\.json"):
+        documented(tmp_path)
