@@ -213,8 +213,9 @@ class Intake:
         try:
             return decode_record(record, self.rules.reply_topics, self.rules.max_command_bytes)
         except Exception as error:
-            log.error("record_not_decoded", topic=record.topic, offset=record.offset, exc_info=error)
-            envelope = read_envelope((), self.rules.reply_topics)
+            at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.error("record_not_decoded", **at, exc_info=error)
+            envelope = read_envelope(record.headers, self.rules.reply_topics)
             return Refused(envelope, None, None, INTERNAL_ERROR, refusal_reply(record, None, None, INTERNAL_ERROR))
 
     def _answer(
