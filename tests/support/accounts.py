@@ -113,7 +113,7 @@ def rows_violations(account: Account) -> Iterator[str]:
     ends = {str(hold["id"]): hold["expires_at"] for hold in account.holds}
     for entry in account.entries:
         if entry["event_type"] == "HoldExpired":
-            end = ends[json.loads(entry["hold"])["holdId"]]
+            end = ends.get(json.loads(entry["hold"])["holdId"])
             if end is None or entry["occurred_at"] < end:
                 yield f"a hold of {account.id} expired at {entry['occurred_at']}, which is before its end, {end}"
 
@@ -129,8 +129,8 @@ def stream_violations(account: Account) -> Iterator[str]:
     for event, entry in zip(stream, entries, strict=False):
         data = json.loads(event.data)
         times.append(data["occurredAt"])
-        said = event.id, event.type, data["version"], json.loads(event.metadata)["$causationId"]
-        kept = entry["event_id"], entry["event_type"], entry["version"], str(entry["command_id"])
+        said = event.id, event.type, data["version"], json.loads(event.metadata)["$causationId"], data["occurredAt"]
+        kept = entry["event_id"], entry["event_type"], entry["version"], str(entry["command_id"]), _time(entry)
         if said != kept:
             yield f"{account.id}: the event {said} is not the entry {kept}"
         if (data["ownerId"], data["currency"]) != (wallet["owner_id"], wallet["currency"]):
@@ -138,6 +138,11 @@ def stream_violations(account: Account) -> Iterator[str]:
     if times != sorted(times):
         yield f"{account.id}: occurredAt runs backwards in its stream"
     yield from _fold_violations(account, "stream", stream)
+
+
+def _time(entry: asyncpg.Record) -> str:
+    """When an entry's event happened, as it travels; asyncpg gives it in UTC."""
+    return f"{entry['occurred_at']:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _fold_violations(account: Account, store: str, history: Sequence[Any]) -> Iterator[str]:

@@ -24,17 +24,18 @@ from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 PATIENCE_S = 60.0
 PAGE = 5_000
-LINE = (
-    *("walletId", "version", "eventType", "amount", "amountMinor", "balance", "balanceMinor", "heldBalance"),
-    *("heldBalanceMinor", "commandId", "groupId", "occurredAt"),
-)
-"""What of a line of the statement stands in its entry's columns."""
 HOLD_TIMES = {
     "expiresAt": "expires_at",
     "releasedAt": "released_at",
     "capturedAt": "captured_at",
     "createdAt": "created_at",
     "updatedAt": "updated_at",
+}
+LINE_IDS = {
+    "counterpartyWalletId": "counterparty_wallet_id",
+    "transferId": "transfer_id",
+    "groupId": "group_id",
+    "commandId": "command_id",
 }
 
 
@@ -71,12 +72,10 @@ class Documents:
     async def violations(self, books: Books, wallet_id: str | None = None) -> list[str]:
         """Which documents are not what the rows say: all documents, or those of one wallet, whose rows `books` are."""
         wallets = {id_: wallet_document(row) for id_, row in books.wallets.items()}
-        ledger = await self._all(self._ledger, "eventId", wallet_id)
-        shown = {id_: {name: one[name] for name in LINE} for id_, one in ledger.items()}
         return [
             *_differences("wallet", await self._all(self._wallets, "walletId", wallet_id), wallets),
             *_differences("hold", await self._all(self._holds, "holdId", wallet_id), hold_documents(books)),
-            *_differences("line", shown, lines(books)),
+            *_differences("line", await self._all(self._ledger, "eventId", wallet_id), lines(books)),
         ]
 
     async def count(self) -> tuple[int, int, int]:
@@ -164,20 +163,33 @@ def hold_document(row: Any, wallet: Any, version: int) -> dict[str, object]:
 def lines(books: Books) -> dict[str, dict[str, object]]:
     """The statement: an entry that moved or reserved money is a line."""
     return {
-        str(entry["event_id"]): {
-            "walletId": wallet_id,
-            "version": entry["version"],
-            "eventType": entry["event_type"],
-            **money("amount", entry["amount"]),
-            **money("balance", entry["balance"]),
-            **money("heldBalance", entry["held_balance"]),
-            "commandId": str(entry["command_id"]),
-            "groupId": entry["group_id"] and str(entry["group_id"]),
-            "occurredAt": time(entry["occurred_at"]),
-        }
+        str(entry["event_id"]): line(entry, books.wallets[wallet_id])
         for wallet_id, entries in books.ledger.items()
         for entry in entries
         if entry["amount"]
+    }
+
+
+def line(entry: Any, wallet: Any) -> dict[str, object]:
+    """The document of an entry."""
+    return {
+        "_version": entry["version"] + 1,
+        "walletId": str(entry["wallet_id"]),
+        "eventId": str(entry["event_id"]),
+        "version": entry["version"],
+        "eventType": entry["event_type"],
+        **money("amount", entry["amount"]),
+        **money("balance", entry["balance"]),
+        **money("heldBalance", entry["held_balance"]),
+        **money("availableBalance", entry["balance"] - entry["held_balance"]),
+        "currency": wallet["currency"],
+        "ownerId": wallet["owner_id"],
+        **{name: entry[column] and str(entry[column]) for name, column in LINE_IDS.items()},
+        "holdId": entry["hold"] and json.loads(entry["hold"])["holdId"],
+        "reference": entry["reference"],
+        "metadata": entry["metadata"] and json.loads(entry["metadata"]),
+        "correlationId": entry["correlation_id"],
+        "occurredAt": time(entry["occurred_at"]),
     }
 
 

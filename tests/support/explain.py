@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 
 from tests.support.accounts import Account
 from tests.support.model import Command, Model, parts_of, time_of, wallets_of
@@ -65,7 +65,7 @@ def _differences(what: str, stored: Mapping[str, object], expected: Mapping[str,
             yield f"the {what} {id_} is {stored.get(id_)}, the model says {expected.get(id_)}"
 
 
-def _order(runs: Sequence[Run]) -> Iterable[int]:
+def _order(runs: Sequence[Run]) -> Sequence[int]:
     """Places in `runs`, in an order that keys and versions allow."""
     sorter: TopologicalSorter[int] = TopologicalSorter(dict.fromkeys(range(len(runs)), ()))
     last: dict[bytes, int] = {}
@@ -87,7 +87,11 @@ def _order(runs: Sequence[Run]) -> Iterable[int]:
                 sorter.add(place, makers[wallet_id, before])
             if (wallet_id, after + 1) in makers:
                 sorter.add(makers[wallet_id, after + 1], place)
-    return sorter.static_order()
+    try:
+        return tuple(sorter.static_order())
+    except CycleError as error:
+        circle = [runs[place].command for place in error.args[1]]
+        raise AssertionError(f"each of these came before the next one: {circle}") from error
 
 
 def _versions(run: Run) -> Seen:

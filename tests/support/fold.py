@@ -63,6 +63,7 @@ class Folded:
             self.holds[id_] = step.amount, Decimal(0), "ACTIVE"
             self.held += step.amount
         else:
+            assert id_ in self.holds, f"{step} ends a hold that was never placed"
             reserved, _, status = self.holds[id_]
             assert status == "ACTIVE", f"{step} ends a hold that is {status}"
             captured = step.amount if step.type == "HoldCaptured" else Decimal(0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import ConsumerRecord
 
 from tests.support.answers import Answers
 from tests.support.commands import credit, new_id, record_of, transfer
-from tests.support.explain import explain
-from tests.support.invariants import effect_violations
-from tests.support.runs import Run, first_runs
+from tests.support.invariants import check_committed, effect_violations
+from tests.support.runs import first_runs
 
 WALLET = new_id()
 COMMAND = credit(WALLET)
@@ -60,6 +61,14 @@ def test_one_reply_for_two_records_under_one_correlation_id_is_found():
     assert [*Answers([reply(twice[0])]).violations(twice)] == ["the record at 0/1 has no reply of its own"]
 
 
+def test_a_reply_under_another_key_is_found():
+    """Senders may look for theirs by it."""
+    sent = command_record(1)
+    strays = replace(reply(sent), key=b"another")
+
+    assert [*Answers([strays]).violations([sent])] == ["the record at 0/1 was answered under another key than its own"]
+
+
 @pytest.mark.parametrize("again", [1, 2])
 def test_two_different_replies_to_a_command_are_found(again):
     """To one record, or to its duplicate."""
@@ -98,17 +107,6 @@ def test_another_effect_than_the_one_is_found(rows, entries):
     assert [*effect_violations(Counter(entries), rows)]
 
 
-def test_a_reply_that_no_order_explains_is_found():
-    """The model gives another one: money was credited that a sequential run would not have had."""
-    created = {"commandId": new_id(), "type": "CreateWallet", "walletId": WALLET, "ownerId": "a"}
-    states = [wallet_state(0, "0.0000"), wallet_state(1, "1.0000")]
-    runs = [told(created, states[0]), told(COMMAND, states[1])]
-
-    assert explain(runs).wallets[WALLET].version == 1
-    with pytest.raises(AssertionError, match="the model says"):
-        explain([runs[0], told(COMMAND, wallet_state(1, "2.0000"))])
-
-
 def test_a_conflict_where_there_is_none_is_found():
     """Whoever repeats a command gets its reply, not a conflict."""
     first, again = command_record(1), command_record(2)
@@ -120,12 +118,34 @@ def test_a_conflict_where_there_is_none_is_found():
         first_runs([first, again], Answers([reply(first), reply(again, **conflict)]), {}, stored)
 
 
-def wallet_state(version: int, balance: str):
-    amounts = {"balance": balance, "heldBalance": "0.0000", "availableBalance": balance}
-    return {"walletId": WALLET, "version": version, "status": "ACTIVE", "currency": "USD", **amounts}
+def test_another_command_under_a_used_id_that_was_not_refused_is_found():
+    """It must be refused, and only once that id is used."""
+    first, other = command_record(1), command_record(2, COMMAND | {"amount": "2"})
+    conflict = {"error": {"code": "IdempotencyConflict"}, "status": "rejected"}
+    stored = {COMMAND["commandId"]: ("{}", {})}
+
+    assert len(first_runs([first, other], Answers([reply(first), reply(other, **conflict)]), {}, stored)) == 1
+    for told in ([reply(first), reply(other)], [reply(first, **conflict), reply(other)]):
+        with pytest.raises(AssertionError):
+            first_runs([first, other], Answers(told), {}, stored)
 
 
-def told(command, wallet) -> Run:
-    said = {"commandId": command["commandId"], "type": command["type"], "status": "accepted", "wallets": [wallet]}
-    content = json.dumps({**said, "processedAt": "2026-11-23T00:00:00.000000Z"})
-    return Run(WALLET.encode(), json.dumps(command).encode(), content, {WALLET: 1})
+@pytest.mark.parametrize("wrong", [{"error": {"code": "InvalidCommand"}, "status": "rejected"}, {}])
+def test_a_refusal_with_another_code_than_the_planned_one_is_found(wrong):
+    """Or none at all, where it should have been refused at once."""
+    record, planned = command_record(1), {b"1": "InvalidAmount"}
+    refusal = {"error": {"code": "InvalidAmount"}, "status": "rejected"}
+
+    assert first_runs([record], Answers([reply(record, **refusal)]), planned, {}) == []
+    with pytest.raises(AssertionError, match="expected InvalidAmount"):
+        first_runs([record], Answers([reply(record, **wrong)]), planned, {})
+
+
+def test_a_committed_offset_past_an_unanswered_record_is_found():
+    """What is behind it may be unanswered."""
+    answered, silent = command_record(0), command_record(1)
+    replies = SimpleNamespace(to={b"0": [reply(answered)]}.get)
+
+    check_committed([answered, silent], replies, {0: 1})
+    with pytest.raises(AssertionError, match="0/1 is committed and not answered"):
+        check_committed([answered, silent], replies, {0: 2})
