@@ -171,4 +171,5 @@ async def test_the_largest_legal_commands_in_bulk_leave_memory_bounded(world):
     assert await worker.stop() == 0
     assert {code(reply) for reply in found} == {None}
     assert content(found[0])["wallets"][0]["version"] == PARTS
+    await check(world, replies)
     assert peak < LEGAL_MB_MAX, f"{peak:.0f} MiB"
