@@ -31,6 +31,11 @@ REST_MAX_S = 180.0
 OVERDUE = """
 SELECT count(*) FROM holds WHERE status = 'ACTIVE' AND expires_at < clock_timestamp() - interval '5 seconds'
 """
+FORGOTTEN = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+AND xact_start < clock_timestamp() - interval '5 seconds' AND backend_type = 'client backend'
+"""
+"""Transactions that nobody ends: at rest there is no work that takes so long."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +169,11 @@ async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) ->
 async def _come_to_rest(stage: Stage, load: Load) -> None:
     """Everything is answered, every due hold ended, everything committed and projected; then everything stops."""
     await _within(stage, "every record is answered", _answered(load, load.sent))
-    await _within(stage, "every due hold has ended", _until(lambda: _is_nothing_overdue(stage)))
+    await _within(stage, "every due hold has ended", _until(lambda: _is_none(stage, OVERDUE)))
     for name in SCHEDULERS:
         await stage.stop(name)
     await _within(stage, "every offset is committed", _until(stage.is_drained))
+    await _within(stage, "no transaction is left open", _until(lambda: _is_none(stage, FORGOTTEN)))
     for name in WORKERS:
         await stage.stop(name)
     await _within(stage, "every event is projected", _projected(stage))
@@ -189,9 +195,9 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(10 * POLL_S)
 
 
-async def _is_nothing_overdue(stage: Stage) -> bool:
+async def _is_none(stage: Stage, question: str) -> bool:
     async with administrator(stage.world.environment, stage.world.environment["DB_NAME"]) as connection:
-        return not await connection.fetchval(OVERDUE)
+        return not await connection.fetchval(question)
 
 
 async def _projected(stage: Stage) -> None:

@@ -90,6 +90,16 @@ async def storm(stage: Stage, _load: Load, strike: Strike) -> None:
         raise Missed
 
 
+async def second(stage: Stage, _load: Load, strike: Strike) -> None:
+    """A second projector writes the same documents beside the first, as in a rolling update that overlaps."""
+    guest = stage.start(strike.target)
+    await asyncio.sleep(strike.lasts_s)
+    follows = bool(guest.lines("projection_following"))
+    await stage.stop(strike.target)
+    if not follows:
+        raise Missed
+
+
 _TWO = tuple(f"{one}+{other}" for one, other in pairwise(WORKERS))
 
 FAULTS = (
@@ -101,5 +111,10 @@ FAULTS = (
     Fault(Kind("rebalance storm", EVERYTHING, ("worker-guest",), (12.0, 18.0)), "a worker joins and leaves", storm),
     Fault(Kind("kill the projector", "projector", ("projector",), (0.5, 5.0)), "SIGKILL, started again", kill),
     Fault(Kind("freeze the projector", "projector", ("projector",), (3.0, 8.0)), "SIGSTOP, SIGCONT", freeze),
+    Fault(
+        Kind("a second projector", "projector", ("projector-guest",), (8.0, 14.0)),
+        "writes the same beside the first",
+        second,
+    ),
     Fault(Kind("kill a scheduler", "schedulers", SCHEDULERS, (0.5, 5.0)), "SIGKILL, started again", kill),
 )
