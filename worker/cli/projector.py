@@ -6,12 +6,10 @@ Elasticsearch refuses, an event that cannot be read, indices made from another K
 
 from __future__ import annotations
 
-import asyncio
-
 import typer
-import uvloop
 
 from worker.errors import Contradiction, Fatal
+from worker.event_loop import open_runner
 from worker.projection.projector import run_projector
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
@@ -26,7 +24,7 @@ def projector() -> None:
     settings = Settings.load()
     configure_logs(settings.log_level)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with open_runner() as runner:
             runner.run(run_projector(settings))
     except (Fatal, Contradiction) as error:
         typer.echo(f"wallex: the projector stops: {error}", err=True)

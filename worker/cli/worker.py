@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import typer
-import uvloop
 
 from worker.app import create_app
+from worker.event_loop import open_runner
 from worker.process import EXIT_FATAL
 from worker.settings import Settings
 
@@ -20,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def worker() -> int:
     """Consume commands until SIGTERM or SIGINT. Exit 70: it could not go on, and said why."""
     app, process = create_app(Settings.load())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with open_runner() as runner:
         try:
             runner.run(app.run())
         except Exception as error:

@@ -8,6 +8,7 @@ would leave a hole that nobody sees.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +38,11 @@ class IndexLost(Unavailable):
 
 def connect_elasticsearch(url: str) -> AsyncElasticsearch:
     """A client that tries each request once: when to try again is decided here, where it is logged."""
-    return AsyncElasticsearch(url, request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False)
+    # Left to itself the client does not check the certificate's name where the URL has an address.
+    tls = ssl.create_default_context() if url.startswith("https:") else None
+    return AsyncElasticsearch(
+        url, request_timeout=REQUEST_TIMEOUT_S, max_retries=0, retry_on_timeout=False, ssl_context=tls
+    )
 
 
 @contextmanager
