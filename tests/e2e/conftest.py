@@ -1,16 +1,20 @@
-"""What the tests of the whole worker share: a world of their own each, and stand-ins whose faults they switch."""
+"""What the tests of the whole worker share: a world of their own each, faulty stand-ins, and proxies to servers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from devstack.ports import free_port
+from devstack.stack import Stack
 from tests.integration.kurrentdb.standin import StandIn, start_standin
+from tests.support.proxy import FaultProxy
 from tests.support.world import World, open_world
 
+HOST = "127.0.0.1"
 PARTITIONS = 4
 
 MakeWorld = Callable[..., Awaitable[World]]
@@ -31,6 +35,47 @@ async def make_world(stack, tmp_path: Path) -> AsyncIterator[MakeWorld]:
 async def world(make_world: MakeWorld) -> World:
     """A world on the stack's servers."""
     return await make_world()
+
+
+@pytest.fixture(scope="module")
+def kafka_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Kafka that sends its clients to another port: a broker's address is what the broker says that it is."""
+    own = Stack(tmp_path_factory.mktemp("kafka"), kafka_advertised_port=free_port())
+    try:
+        own.up(["kafka"])
+        yield own
+    finally:
+        own.down(["kafka"])
+
+
+@pytest.fixture
+async def open_proxy() -> AsyncIterator[Callable[..., Awaitable[FaultProxy]]]:
+    """Open a proxy before the port of a server on this machine."""
+    async with AsyncExitStack() as proxies:
+
+        async def open_(server_port: int, port: int = 0) -> FaultProxy:
+            return await proxies.enter_async_context(FaultProxy(HOST, server_port, port=port))
+
+        yield open_
+
+
+@pytest.fixture
+async def proxy_to(open_proxy, stack, request) -> Callable[[str], Awaitable[tuple[FaultProxy, dict[str, str]]]]:
+    """Open a proxy to Postgres, KurrentDB or a Kafka; return it, and what a worker is told that is to go through it."""
+
+    async def open_(server: str) -> tuple[FaultProxy, dict[str, str]]:
+        if server == "kafka":
+            kafka = request.getfixturevalue("kafka_stack")
+            told = kafka.environment()
+            return await open_proxy(kafka.port("kafka"), int(told["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])), told
+        proxy = await open_proxy(stack.port(server))
+        told = {
+            "postgres": {"DB_PORT": str(proxy.port)},
+            "kurrentdb": {"KURRENTDB_URI": f"esdb://{HOST}:{proxy.port}?Tls=false"},
+        }
+        return proxy, told[server]
+
+    return open_
 
 
 @pytest.fixture

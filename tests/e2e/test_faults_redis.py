@@ -22,6 +22,8 @@ from tests.support.workers import Worker, eventually
 from tests.support.world import World
 
 HOLDS = 50
+DUE_IN_S = 4.0
+"""Long enough for a busy machine to place them in: a hold that has expired by then is refused."""
 FLUSH_EVERY_S = 0.05
 
 
@@ -56,19 +58,23 @@ async def flushed(url: str) -> AsyncIterator[None]:
 
 
 async def two_of_each(world: World) -> tuple[Topic, list[Worker]]:
-    """Start two workers and two schedulers, and wait until a lease is taken; the replies, and the schedulers."""
+    """Start two workers and two schedulers, and wait for the workers; the replies, and the schedulers."""
     replies = await world.topic(world.reply_topic)
     workers = [world.start(name) for name in "ab"]
     schedulers = [start_scheduler(world, name) for name in ("first", "second")]
     for worker in workers:
         await worker.assigned()
-    await eventually(lambda: any(leases(one, "lease_taken") for one in schedulers), "a lease that is taken")
     return replies, schedulers
 
 
+async def until_leased(schedulers: list[Worker], times: int = 1) -> None:
+    """Wait until one of them has taken the lease so many times."""
+    await eventually(lambda: any(len(leases(one, "lease_taken")) >= times for one in schedulers), "a lease")
+
+
 async def until_some_expired(world: World, replies: Topic) -> list[str]:
-    """Place holds that are due in a second, and wait until they have expired."""
-    holds = await place_holds(world, HOLDS, soon(1))
+    """Place holds that are due soon, and wait until they have expired."""
+    holds = await place_holds(world, HOLDS, soon(DUE_IN_S))
     await until_expired(replies, holds)
     return holds
 
@@ -77,16 +83,37 @@ async def test_holds_expire_once_while_redis_is_off_and_when_it_is_back(make_wor
     """Each scheduler says once that it goes on without the lease; with Redis back, one of them has it."""
     world = await make_world(**redis_stack.environment())
     replies, schedulers = await two_of_each(world)
+    await until_leased(schedulers)
     await asyncio.to_thread(redis_stack.kill, "redis")
     for scheduler in schedulers:
         await lease(scheduler, "lease_unavailable")
 
     without = await until_some_expired(world, replies)
     await asyncio.to_thread(redis_stack.up, ["redis"])
-    await eventually(lambda: any(len(leases(one, "lease_taken")) > 1 for one in schedulers), "the lease again")
+    await until_leased(schedulers, 2)
     again = await until_some_expired(world, replies)
 
     assert [len(leases(one, "lease_unavailable")) for one in schedulers] == [1, 1]
+    await assert_expired_once(world, [*without, *again], replies)
+    await check(world, replies)
+
+
+async def test_holds_expire_once_while_redis_is_off_from_the_start(make_world, redis_stack):
+    """Nobody waits for it: each scheduler says once that it goes on without the lease; with Redis there, one has it."""
+    world = await make_world(**redis_stack.environment())
+    await asyncio.to_thread(redis_stack.kill, "redis")
+    replies, schedulers = await two_of_each(world)
+    for scheduler in schedulers:
+        await lease(scheduler, "lease_unavailable")
+
+    without = await until_some_expired(world, replies)
+    assert [leases(one, "lease_taken") for one in schedulers] == [[], []]
+    await asyncio.to_thread(redis_stack.up, ["redis"])
+    await until_leased(schedulers)
+    again = await until_some_expired(world, replies)
+
+    assert [len(leases(one, "lease_unavailable")) for one in schedulers] == [1, 1]
+    assert sorted(len(leases(one, "lease_taken")) for one in schedulers) == [0, 1]
     await assert_expired_once(world, [*without, *again], replies)
     await check(world, replies)
 
@@ -96,7 +123,8 @@ async def test_holds_expire_once_while_redis_is_flushed_all_the_time(make_world,
     world = await make_world(**redis_stack.environment())
 
     async with flushed(world.environment["REDIS_URL"]):
-        replies, _ = await two_of_each(world)
+        replies, schedulers = await two_of_each(world)
+        await until_leased(schedulers)
         holds = await until_some_expired(world, replies)
 
     await assert_expired_once(world, holds, replies)
@@ -108,6 +136,7 @@ async def test_holds_expire_once_while_redis_grants_every_lock_to_everybody(make
     async with lying_redis() as url:
         world = await make_world(REDIS_URL=url)
         replies, schedulers = await two_of_each(world)
+        await until_leased(schedulers)
         holds = await until_some_expired(world, replies)
         ticks = [await scheduler.metric("wallex_ticks_published_total") for scheduler in schedulers]
         await assert_expired_once(world, holds, replies)

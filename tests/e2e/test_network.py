@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
-from devstack.ports import free_port
-from devstack.stack import Stack
+from tests.e2e.conftest import HOST
 from tests.support.documents import projecting
+from tests.support.expiry import leases, start_scheduler
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.proxy import FaultProxy
-from tests.support.replies import Topic, code
-from tests.support.workers import WALLEX_WORKER, Worker, eventually
+from tests.support.replies import Topic, code, header
+from tests.support.workers import Worker, eventually
 from tests.support.world import World
 
-HOST = "127.0.0.1"
 FAULT_S = float(os.environ.get("WALLEX_FAULT_S", "1"))
 ANSWERS_DROPPED = 20
 LATENCY_S = 0.05
@@ -37,13 +34,18 @@ REQUESTS = {"postgres": b"COMMIT\0", "kurrentdb": b"WalletDebited", "kafka": b'"
 
 @dataclass(frozen=True)
 class Behind:
-    """A worker under load, with the proxy between it and one of its servers."""
+    """A worker under load, with the proxy between it and one of its servers; `told` is where that server is."""
 
     world: World
+    told: dict[str, str]
     proxy: FaultProxy
     replies: Topic
     load: Load
     worker: Worker
+
+    def with_heir(self) -> Behind:
+        """Start the worker's successor: it goes by the same name, and the same way."""
+        return replace(self, worker=self.world.start("a", **self.told))
 
     async def end(self) -> None:
         """Stop the worker: nothing is lost, nothing happened twice, and no reply blames the infrastructure."""
@@ -52,57 +54,22 @@ class Behind:
         assert {code(reply) for reply in self.replies.records} <= {None, "InsufficientFunds"}
 
 
-@pytest.fixture(scope="module")
-def kafka_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A Kafka that sends its clients to another port: a broker's address is what the broker says that it is."""
-    own = Stack(Path(tmp_path_factory.mktemp("kafka")), kafka_advertised_port=free_port())
-    try:
-        own.up(["kafka"])
-        yield own
-    finally:
-        own.down(["kafka"])
-
-
 @pytest.fixture
-async def open_proxy() -> AsyncIterator[Callable[..., Awaitable[FaultProxy]]]:
-    """Open a proxy before the port of a server on this machine."""
-    async with AsyncExitStack() as proxies:
-
-        async def open_(server_port: int, port: int = 0) -> FaultProxy:
-            return await proxies.enter_async_context(FaultProxy(HOST, server_port, port=port))
-
-        yield open_
-
-
-@pytest.fixture
-async def behind(open_proxy, make_world, stack, request) -> Callable[[str], Awaitable[Behind]]:
+async def behind(proxy_to, make_world) -> Callable[[str], Awaitable[Behind]]:
     """Start a worker behind a proxy to that server; its wallets are open."""
 
     async def begin(server: str) -> Behind:
-        if server == "kafka":
-            # Whoever uses this broker goes through the proxy, the test as well.
-            kafka = request.getfixturevalue("kafka_stack")
-            proxy = await open_proxy(kafka.port("kafka"), advertised_port(kafka))
-            world, told = await make_world(**kafka.environment()), {}
-        else:
-            proxy = await open_proxy(stack.port(server))
-            told = {
-                "postgres": {"DB_PORT": str(proxy.port)},
-                "kurrentdb": {"KURRENTDB_URI": f"esdb://{HOST}:{proxy.port}?Tls=false"},
-            }[server]
-            world = await make_world()
+        proxy, told = await proxy_to(server)
+        # Whoever uses that Kafka goes through the proxy, the test as well.
+        world = await make_world(**told if server == "kafka" else {})
         replies = await world.topic(world.reply_topic)
         load = Load(world, replies)
         worker = world.start("a", **told)
         await load.open_wallets()
         assert proxy.connections
-        return Behind(world, proxy, replies, load, worker)
+        return Behind(world, told, proxy, replies, load, worker)
 
     return begin
-
-
-def advertised_port(kafka: Stack) -> int:
-    return int(kafka.environment()["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])
 
 
 @pytest.mark.parametrize("server", REQUESTS)
@@ -117,6 +84,25 @@ async def test_a_request_whose_answer_is_lost_takes_effect_once(behind, server):
         await under.load.more()
 
     await under.end()
+
+
+@pytest.mark.parametrize("server", REQUESTS)
+async def test_a_worker_that_dies_while_it_waits_for_an_answer_leaves_nothing_undone(behind, server):
+    """The server took the request in, the answer never came, and nobody is left who knows that it was asked for."""
+    under = await behind(server)
+
+    async with under.load.running():
+        under.proxy.drop_answer_to(REQUESTS[server], cut=False)
+        await eventually(lambda: under.proxy.answers_dropped, "an answer that never comes")
+        assert under.worker.code is None
+        under.worker.kill()
+        under.proxy.heal()
+        heir = under.with_heir()
+        await under.load.more()
+
+    await heir.end()
+    # What the dead worker had committed has its answer from the store.
+    assert any(header(reply, "replayed") == b"true" for reply in under.replies.records)
 
 
 @pytest.mark.parametrize("server", REQUESTS)
@@ -181,22 +167,17 @@ async def test_a_scheduler_that_hears_nothing_from_redis_goes_on_ticking(open_pr
     proxy = await open_proxy(stack.port("redis"))
     ticks = await world.topic(world.environment["SCHEDULE_TOPIC"])
     redis_url = f"redis://{HOST}:{proxy.port}/0"
-    scheduler = world.start("scheduler", command=(WALLEX_WORKER[0], "scheduler"), REDIS_URL=redis_url)
+    scheduler = start_scheduler(world, REDIS_URL=redis_url)
     await eventually(lambda: leases(scheduler, "lease_taken"), "the lease")
 
     for times, fault in enumerate((hear_nothing, answer_late, reset_often), 1):
         fault(proxy)
         await eventually(lambda times=times: len(leases(scheduler, "lease_unavailable")) == times, "Redis is away")
-        await ticks.until_count(len(ticks.records) + 2)
+        await ticks.until_count(len(await ticks.to_end()) + 2)
         proxy.heal()
         await eventually(lambda times=times: len(leases(scheduler, "lease_taken")) == times + 1, "the lease, again")
 
     assert await scheduler.stop() == 0
-
-
-def leases(scheduler: Worker, event: str) -> list[object]:
-    """Its log lines about the lease of the ticks; it may want others."""
-    return [line for line in scheduler.lines(event) if line["lease"].startswith("ticks:")]
 
 
 def hear_nothing(proxy: FaultProxy) -> None:

@@ -18,18 +18,20 @@ import pytest
 from devstack.stack import Stack
 from tests.support import replies as reading
 from tests.support.commands import new_id
-from tests.support.documents import projecting
+from tests.support.documents import documents_of
+from tests.support.expiry import lease, leases, start_scheduler
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.replies import Topic, code
-from tests.support.workers import WALLEX_WORKER, eventually
+from tests.support.workers import PATIENCE_S, Worker, eventually
 from worker.client import Accepted, OutcomeUnknown, Result, WalletClient
+from worker.projection.progress import caught_up, read_checkpoint
 from worker.settings import Settings
 
 SERVERS = ("postgres", "kafka", "kurrentdb")
 OUTAGE_S = float(os.environ.get("WALLEX_OUTAGE_S", "0"))
 RESUMED_S_MAX = 10.0
-"""How soon after a server's return work goes on."""
+"""How soon after a server's return work goes on; what piled up meanwhile takes as long again at most as it took to."""
 
 pytestmark = pytest.mark.timeout(120 + 3 * OUTAGE_S)
 
@@ -70,17 +72,20 @@ async def test_work_resumes_after_an_outage(make_world, own_stack, server):
         await load.more()
         await asyncio.to_thread(own_stack.kill, server)
         await worker.until_not_ready()
+        await worker.logged("server_lost")
         await asyncio.sleep(OUTAGE_S)
         await asyncio.to_thread(own_stack.up, [server])
         resumed_s = await until_answering(replies)
         await load.more()
 
     print(f"{server}: resumed {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
+    await eventually(lambda: said_of_servers(worker)[-1] == ("server_back", server), "server_back")
     assert await worker.stop() == 0
     await check(world, replies)
     assert resumed_s < RESUMED_S_MAX
     assert {code(reply) for reply in replies.records} <= {None, "InsufficientFunds"}
-    assert {line["server"] for line in worker.lines("server_lost")} <= {server}
+    said = said_of_servers(worker)
+    assert said == [("server_lost", server), ("server_back", server)] * (len(said) // 2)
 
 
 async def until_answering(replies: Topic) -> float:
@@ -90,8 +95,23 @@ async def until_answering(replies: Topic) -> float:
     return time.monotonic() - began
 
 
+def said_of_servers(worker: Worker) -> list[tuple[str, str]]:
+    """What it said of servers that it lost and has again, in order."""
+    return [(line["event"], line["server"]) for line in worker.lines() if line["event"].startswith("server_")]
+
+
+async def outlast(load: Load) -> None:
+    """Let an outage last that the worker does not notice: replies keep coming all the while."""
+    end = time.monotonic() + OUTAGE_S
+    while True:
+        async with asyncio.timeout(RESUMED_S_MAX):
+            await load.more()
+        if time.monotonic() >= end:
+            break
+
+
 async def test_a_projector_resumes_after_an_outage_of_elasticsearch(make_world, own_stack, start_kurrentdb):
-    """What happened meanwhile is found once it is back; the worker does not notice."""
+    """What happens meanwhile is found once it is back; the worker does not notice."""
     await asyncio.to_thread(own_stack.up, ["elasticsearch"])
     kurrentdb = await start_kurrentdb()
     world = await make_world(**own_stack.environment() | {"KURRENTDB_URI": kurrentdb.uri})
@@ -100,45 +120,65 @@ async def test_a_projector_resumes_after_an_outage_of_elasticsearch(make_world, 
     worker = world.start("a")
     await load.open_wallets()
 
-    async with projecting(world) as projected:
-        await projected.check(await check(world, replies))
-        await asyncio.to_thread(own_stack.kill, "elasticsearch")
-        async with load.running():
-            await load.more()
-        books = await check(world, replies)
-        await asyncio.sleep(OUTAGE_S)
-        await asyncio.to_thread(own_stack.up, ["elasticsearch"])
-        began = time.monotonic()
-        await projected.check(books)
-        resumed_s = time.monotonic() - began
+    async with documents_of(world) as documents:
+        async with documents.projecting():
+            await documents.check(await check(world, replies))
+            before = await read_checkpoint(documents.client, documents.projections)
+            async with load.running():
+                killed = time.monotonic()
+                await asyncio.to_thread(own_stack.kill, "elasticsearch")
+                await outlast(load)
+                await asyncio.to_thread(own_stack.up, ["elasticsearch"])
+                back = time.monotonic()
+            async with asyncio.timeout(PATIENCE_S):
+                while await read_checkpoint(documents.client, documents.projections) == before:
+                    pass
+            resumed_s, missed_s = time.monotonic() - back, back - killed
+            assert await caught_up(
+                documents.client, kurrentdb.uri, timeout_s=RESUMED_S_MAX + missed_s, projections=documents.projections
+            )
+            caught_up_s = time.monotonic() - back
+        # The projector has ended: what is there now was there then.
+        await documents.check(await check(world, replies))
 
-    print(f"elasticsearch: caught up {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
+    print(  # noqa: T201 - shown where it fails
+        f"elasticsearch: resumed {resumed_s:.1f} s after its return;"
+        f" {len(load.sent)} commands of {missed_s:.1f} s caught up with after {caught_up_s:.1f} s"
+    )
     assert await worker.stop() == 0
     assert resumed_s < RESUMED_S_MAX
-    assert worker.lines("server_lost") == []
+    # It writes faster than the worker makes it write: otherwise it would never catch up.
+    assert caught_up_s < RESUMED_S_MAX + missed_s
+    assert said_of_servers(worker) == []
 
 
 async def test_a_scheduler_takes_its_lease_again_after_an_outage_of_redis(make_world, own_stack):
-    """Until then it ticks without one."""
+    """Until then it ticks without one; the worker does not notice."""
     await asyncio.to_thread(own_stack.up, ["redis"])
     world = await make_world(**own_stack.environment())
     ticks = await world.topic(world.environment["SCHEDULE_TOPIC"])
-    scheduler = world.start("scheduler", command=(WALLEX_WORKER[0], "scheduler"))
-    await scheduler.logged("lease_taken")
+    replies = await world.topic(world.reply_topic)
+    load = Load(world, replies)
+    worker, scheduler = world.start("a"), start_scheduler(world)
+    await load.open_wallets()
+    await lease(scheduler, "lease_taken")
 
-    await asyncio.to_thread(own_stack.kill, "redis")
-    await scheduler.logged("lease_unavailable")
-    await ticks.until_count(len(ticks.records) + 2)
-    await asyncio.sleep(OUTAGE_S)
-    leases = len(scheduler.lines("lease_taken"))
-    await asyncio.to_thread(own_stack.up, ["redis"])
-    began = time.monotonic()
-    await scheduler.logged("lease_taken", leases + 1)
-    resumed_s = time.monotonic() - began
+    async with load.running():
+        await asyncio.to_thread(own_stack.kill, "redis")
+        await lease(scheduler, "lease_unavailable")
+        await ticks.until_count(len(await ticks.to_end()) + 2)
+        await outlast(load)
+        await ticks.until_count(len(await ticks.to_end()) + 2)
+        await asyncio.to_thread(own_stack.up, ["redis"])
+        began = time.monotonic()
+        await eventually(lambda: len(leases(scheduler, "lease_taken")) == 2, "the lease, again")
+        resumed_s = time.monotonic() - began
 
     print(f"redis: lease taken {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
-    assert await scheduler.stop() == 0
+    assert [await scheduler.stop(), await worker.stop()] == [0, 0]
+    await check(world, replies)
     assert resumed_s < RESUMED_S_MAX
+    assert said_of_servers(worker) == []
 
 
 async def test_a_worker_waits_for_servers_that_are_not_there_yet(make_world, own_stack):

@@ -8,6 +8,7 @@ import sys
 import aiohttp
 import pytest
 
+from tests.e2e.conftest import HOST
 from tests.support.commands import create_wallet, credit, new_id, record_of
 from tests.support.expiry import start_scheduler
 from tests.support.foreign import locked
@@ -15,7 +16,6 @@ from tests.support.proxy import FaultProxy
 from tests.support.workers import PATIENCE_S, Worker, eventually
 from worker.telemetry.metrics import STAGES
 
-HOST = "127.0.0.1"
 DEAF_WORKER = (sys.executable, "-m", "tests.support.deaf_worker")
 EXIT_FATAL = 70
 OLDEST = "wallex_oldest_unanswered_command_seconds"
@@ -38,21 +38,21 @@ async def lost_and_back(process: Worker, proxy: FaultProxy) -> list[tuple[str, s
     return [(line["event"], line["server"]) for line in process.lines() if line["event"].startswith("server_")]
 
 
-@pytest.mark.parametrize("server", ["postgres", "kurrentdb"])
-async def test_a_worker_without_work_says_once_that_a_server_is_lost_and_once_that_it_is_back(world, stack, server):
+@pytest.mark.parametrize("server", ["postgres", "kurrentdb", "kafka"])
+async def test_a_worker_without_work_says_once_that_a_server_is_lost_and_once_that_it_is_back(
+    proxy_to, make_world, server
+):
     """Nothing waits for the server, so nothing would notice, until the first command comes."""
-    async with FaultProxy(HOST, stack.port(server)) as proxy:
-        told = {
-            "postgres": {"DB_PORT": str(proxy.port)},
-            "kurrentdb": {"KURRENTDB_URI": f"esdb://{HOST}:{proxy.port}?Tls=false"},
-        }
-        worker = world.start("a", **told[server])
-        await worker.until_ready()
+    proxy, told = await proxy_to(server)
+    # Whoever uses that Kafka goes through the proxy, the test as well.
+    world = await make_world(**told if server == "kafka" else {})
+    worker = world.start("a", **told)
+    await worker.until_ready()
 
-        said = await lost_and_back(worker, proxy)
+    said = await lost_and_back(worker, proxy)
 
-        await worker.until_ready()
-        assert await worker.stop() == 0
+    await worker.until_ready()
+    assert await worker.stop() == 0
     assert said == [("server_lost", server), ("server_back", server)]
 
 
@@ -67,6 +67,28 @@ async def test_a_scheduler_says_once_that_redis_is_lost_and_once_that_it_is_back
         assert (await scheduler.ready())[0] == 200
         assert await scheduler.stop() == 0
     assert said == [("server_lost", "redis"), ("server_back", "redis")]
+
+
+async def test_a_worker_without_a_partition_is_not_ready_until_it_has_one(make_world):
+    """More workers than partitions: one of them waits, says so, and takes over once the other one ends."""
+    world = await make_world(1)
+    # Without an instance id: it leaves the group as it stops.
+    first = world.start("a", KAFKA_GROUP_INSTANCE_ID="")
+    await first.assigned()
+    second = world.start("b", KAFKA_GROUP_INSTANCE_ID="")
+    await second.logged("partitions_assigned")
+    await first.logged("partitions_assigned", 2)
+    busy, idle = (first, second) if first.lines("partitions_assigned")[1]["partitions"] else (second, first)
+
+    await busy.until_ready()
+    async with asyncio.timeout(PATIENCE_S):
+        while (answer := await idle.ready())[1]["failing"] != ["assignment"]:
+            pass
+    assert answer[0] == 503
+    assert await busy.stop() == 0
+
+    await idle.until_ready()
+    assert await idle.stop() == 0
 
 
 async def test_the_age_of_the_oldest_unanswered_command_counts_what_waits_for_a_wallet(world):

@@ -38,7 +38,7 @@ class FaultProxy:
         self._server = (host, server_port)
         self._deaf: frozenset[End] = frozenset()
         self._bytes_to_live: int | None = None
-        self._pattern, self._every, self._seen = b"", 1, 0
+        self._pattern, self._every, self._seen, self._cuts = b"", 1, 0, True
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
 
     @property
@@ -56,13 +56,14 @@ class FaultProxy:
         for connection in self._connections:
             connection.bytes_to_live = count
 
-    def drop_answer_to(self, pattern: bytes, *, every: int = 1) -> None:
+    def drop_answer_to(self, pattern: bytes, *, every: int = 1, cut: bool = True) -> None:
         """Let the server have what holds `pattern`, and cut the connection when it begins to answer.
 
-        Done to each `every`th request that holds it, over all connections; what a client sends at once counts as one.
-        The client can't know what became of its request.
+        Without `cut` it stays open, and nothing more comes to the client: it waits. Done to each `every`th request that
+        holds `pattern`, over all connections; what a client sends at once counts as one. The client can't know what
+        became of its request.
         """
-        self._pattern, self._every, self._seen = pattern, every, 0
+        self._pattern, self._every, self._seen, self._cuts = pattern, every, 0, cut
 
     def cut(self) -> None:
         """Reset every connection that lives; new ones are taken."""
@@ -112,7 +113,7 @@ class FaultProxy:
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)
                 await self._pass(connection, end, chunk, writer)
-            if end in self._deaf and not connection.over.is_set():
+            if self._hears_nothing(connection, end) and not connection.over.is_set():
                 # The end of a connection is lost like its bytes: the other end believes it alive.
                 connection.lost_bytes = True
                 await connection.over.wait()
@@ -121,12 +122,15 @@ class FaultProxy:
             self._reset(connection)
 
     async def _pass(self, connection: _Connection, end: End, chunk: bytes, writer: asyncio.StreamWriter) -> None:
-        if end in self._deaf:
+        if self._hears_nothing(connection, end):
             connection.lost_bytes = True
             return
         if end == "client" and connection.drops_answer:
             self.answers_dropped += 1
-            self._reset(connection)
+            if self._cuts:
+                self._reset(connection)
+            else:
+                connection.is_mute = connection.lost_bytes = True
             return
         if end == "server" and self._pattern:
             self._look_for_pattern(connection, chunk)
@@ -134,6 +138,9 @@ class FaultProxy:
         await writer.drain()
         if connection.bytes_to_live == 0:
             self._reset(connection)
+
+    def _hears_nothing(self, connection: _Connection, end: End) -> bool:
+        return end in self._deaf or (end == "client" and connection.is_mute)
 
     def _look_for_pattern(self, connection: _Connection, chunk: bytes) -> None:
         # A pattern may be cut in two by the chunks.
@@ -161,6 +168,7 @@ class _Connection:
         self.bytes_to_live = bytes_to_live
         self.lost_bytes = False
         self.drops_answer = False
+        self.is_mute = False
         self.tail = b""
         self.over = asyncio.Event()
         self._ways = {"server": (client[0], server[1]), "client": (server[0], client[1])}

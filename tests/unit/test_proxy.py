@@ -214,6 +214,49 @@ async def test_only_each_so_manieth_answer_is_dropped(proxy, client):
         await client.hear(1)
 
 
+async def test_an_answer_vanishes_with_all_that_follows_on_its_connection(server, proxy, client):
+    """The server takes everything, the client waits for ever; a connection without the pattern has its answers."""
+    other = await Client.to(proxy)
+    await commit_without_answer(proxy, client)
+
+    client.say(b"more")
+
+    await eventually(lambda: server.taken == b"COMMITmore", "the requests", 5)
+    assert await client.hears_nothing()
+    assert (proxy.answers_dropped, proxy.resets) == (1, 0)
+    assert await other.ask(b"hello") == b"hello"
+    other.close()
+
+
+async def test_healing_resets_a_connection_whose_answer_vanished(proxy, client):
+    """And the next one has its answer to the pattern."""
+    await commit_without_answer(proxy, client)
+
+    proxy.heal()
+
+    with pytest.raises(ConnectionResetError):
+        await client.hear(1)
+    again = await Client.to(proxy)
+    assert await again.ask(b"COMMIT") == b"COMMIT"
+    again.close()
+
+
+async def test_a_client_that_dies_while_its_answer_never_comes_is_gone_for_the_server_too(proxy, client):
+    """Only what goes to the client is lost."""
+    await commit_without_answer(proxy, client)
+
+    client.close()
+
+    await eventually(lambda: proxy.connections == 0, "the end of the connection", 5)
+
+
+async def commit_without_answer(proxy: FaultProxy, client: Client) -> None:
+    """Let the answer to a COMMIT vanish."""
+    proxy.drop_answer_to(b"COMMIT", cut=False)
+    client.say(b"COMMIT")
+    await eventually(lambda: proxy.answers_dropped == 1, "the answer that vanishes", 5)
+
+
 async def test_a_cut_resets_every_connection_and_takes_new_ones(proxy, client):
     """The listener stays."""
     await client.ask(b"before")

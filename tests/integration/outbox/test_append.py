@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.support.commands import credit, new_id, transfer
 from tests.support.outbox import ids_of
+from tests.support.workers import eventually
 from worker.contracts.events import stream_name
 from worker.outbox import append, backfill
 from worker.outbox.event_store import Appended
@@ -103,7 +104,7 @@ async def test_a_stream_that_another_worker_is_about_to_append_to_is_waited_for(
     mine = [await book.credit(run.wallet_id) for run in runs]
 
     async def other_worker() -> None:
-        await asyncio.sleep(0.3)
+        await eventually(book.metrics.appends_refused._value.get, "a refusal of what comes too early")
         await book.append(runs)
 
     _, contradictory = await asyncio.gather(other_worker(), book.append(mine))

@@ -152,15 +152,17 @@ async def test_an_append_that_is_cancelled_leaves_nothing_that_a_repeat_does_not
     """A worker that stops in the middle of an append: the next one sends the same again."""
     async with open_book(engine, faulty) as book:
         runs = await book.wallets(100)
-        await faulty.set_faults(append_records=has_append_records, append_delay_max_ms=40)
+        await until_reachable(book)
+        delays = {"append_delay_min_ms": 100, "append_delay_max_ms": 200}
+        await faulty.set_faults(append_records=has_append_records, **delays)
         appending = asyncio.create_task(book.append(runs))
-        await asyncio.sleep(0.02)
+        await eventually(lambda: book.store.calls, "the call")
 
         appending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await appending
 
-        await faulty.set_faults(append_delay_max_ms=0)
+        await faulty.set_faults(**dict.fromkeys(delays, 0))
         assert not await book.append(runs)
         assert await book.differing(ids_of(runs)) == []
 
