@@ -148,6 +148,14 @@ AFTER_THE_COMMIT = (
         (f"{PIPELINE}no_offset_is_committed_before_kafka_has_the_replies[append_records]",),
     ),
     Mutant(
+        "stray-cancellation",
+        "a client that cancels its own call ends the task that made it",
+        "worker/retry.py",
+        "            if is_asked_for():\n                raise\n",
+        "            raise\n",
+        ("tests/unit/test_retry.py::test_a_call_that_is_cancelled_by_nobody_is_tried_again",),
+    ),
+    Mutant(
         "explicit-offsets",
         "whatever was read is committed, not what is answered",
         "worker/inbox/offsets.py",

@@ -212,8 +212,10 @@ class Process:
         task = asyncio.create_task(work, name=name)
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled():
-                self.stop(task.exception() or Fatal(f"the {name} ended by itself"))  # type: ignore[arg-type]
+            if task.cancelled() and (task.cancelling() or self.intake.closed):
+                return
+            error = None if task.cancelled() else task.exception()
+            self.stop(error or Fatal(f"the {name} ended by itself"))  # type: ignore[arg-type]
 
         task.add_done_callback(ended)
         self._resources.callback(task.cancel)

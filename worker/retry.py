@@ -1,17 +1,20 @@
 """Try the same again while a server is away: capped, jittered back-off, a log line when it goes and when it is back.
 
 Only `Unavailable` is tried again, for as long as it takes: such an outage is never answered to a sender. What bounds
-the waiting work is the pipeline, which takes no more from Kafka meanwhile.
+the waiting work is the pipeline, which takes no more from Kafka meanwhile. A client that cancels its own call is away,
+too: otherwise the task that made it would end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from worker.cancellation import is_asked_for
 from worker.errors import Unavailable
 from worker.outages import say_back, say_lost, stop_waiting
 
@@ -24,6 +27,14 @@ T = TypeVar("T")
 async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
     """Await `call()` until it does not raise `Unavailable`, and return what it returns; other errors pass through."""
     started, waiter = time.monotonic(), object()
+
+    async def attempt_once() -> T:
+        try:
+            return await call()
+        except asyncio.CancelledError as error:
+            if is_asked_for():
+                raise
+            raise Unavailable(f"{server}: its client cancelled the call by itself") from error
 
     def say(state: RetryCallState) -> None:
         if state.outcome is not None:
@@ -38,7 +49,7 @@ async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
     try:
         async for attempt in retrying:
             with attempt:
-                result = await call()
+                result = await attempt_once()
         say_back(server, waiter)
     finally:
         stop_waiting(server, waiter)

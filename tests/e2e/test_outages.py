@@ -33,7 +33,7 @@ OUTAGE_S = float(os.environ.get("WALLEX_OUTAGE_S", "0"))
 RESUMED_S_MAX = 10.0
 """How soon after a server's return work goes on; what piled up meanwhile takes as long again at most as it took to."""
 
-pytestmark = pytest.mark.timeout(120 + 3 * OUTAGE_S)
+pytestmark = pytest.mark.timeout(180 + 3 * OUTAGE_S)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from worker.retry import until_available
 class Server:
     """Fails so often, then answers; remembers when it was called."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
         self.called_at: list[float] = []
 
@@ -111,3 +111,14 @@ async def test_a_time_limit_around_it_holds():
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await until_available("kafka", call)
+
+
+async def test_a_call_that_is_cancelled_by_nobody_is_tried_again():
+    """gRPC raises that for a call that it gave up by itself; the task that made it would end, and nobody would know."""
+    server = Server(asyncio.CancelledError())
+
+    with capture_logs() as logs:
+        answer = await until_available("kurrentdb", server)
+
+    assert answer == "answer"
+    assert [line["event"] for line in logs] == ["server_lost", "server_back"]

@@ -21,6 +21,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.cancellation import is_asked_for
 from worker.contracts.envelope import ReplyTopics, read_envelope
 from worker.contracts.replies import ErrorCode
 from worker.contracts.times import from_milliseconds
@@ -168,8 +169,7 @@ class Intake:
         try:
             return await self.settling
         except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
+            if is_asked_for() or not self.settling.cancelling():
                 raise
             return None
         finally:

@@ -72,11 +72,15 @@ class Pipeline:
         return min((batch.oldest_ms for batch in self.unanswered), default=None)
 
     async def run(self) -> None:
-        """Run all stages."""
-        async with asyncio.TaskGroup() as stages:
-            stages.create_task(self._append_stage())
-            stages.create_task(self._reply_stage())
-            stages.create_task(self._commit_stage())
+        """Run all stages; ends where one of them does."""
+        # Not a TaskGroup: it goes on without a task that was cancelled.
+        stages = [asyncio.create_task(stage()) for stage in (self._append_stage, self._reply_stage, self._commit_stage)]
+        try:
+            await asyncio.gather(*stages)
+        finally:
+            for stage in stages:
+                stage.cancel()
+            await asyncio.gather(*stages, return_exceptions=True)
 
     async def _append_stage(self) -> None:
         while True:

@@ -5,12 +5,14 @@ The answer to a refusal says where the stream stands, so nothing has to be read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import grpc
 import orjson
 from esdbclient.protos.Grpc import shared_pb2, streams_pb2
 
+from worker.cancellation import is_asked_for
 from worker.contracts.events import stream_name
 from worker.outbox.connection import Connection
 from worker.outbox.run import Run
@@ -36,7 +38,7 @@ class AppendToStream:
     async def __call__(self, run: Run, *, timeout_s: float) -> int | None:
         """Append one run, a large one in several calls: None where it is written, else where the stream stands.
 
-        Raises `grpc.aio.AioRpcError`.
+        Raises `grpc.aio.AioRpcError`, and `ConnectionAbortedError` where gRPC gave up by itself.
         """
         for piece, _ in run.pieces(STREAM_APPEND_BYTES_MAX):
             revision = await self._append(piece, timeout_s)
@@ -53,6 +55,10 @@ class AppendToStream:
             if ("exception", "stream-deleted") in tuple(error.trailing_metadata() or ()):
                 return TOMBSTONED
             raise
+        except asyncio.CancelledError as error:
+            if is_asked_for():
+                raise
+            raise ConnectionAbortedError("the call ended while its request was being sent") from error
         if answer.WhichOneof("result") == "success":
             return None
         refusal = answer.wrong_expected_version

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.integration.kurrentdb.standin import StandIn, start_standin
 from tests.support.outbox import ids_of, open_book
 from tests.support.workers import eventually
-from worker.outbox import append, event_store
+from worker.outbox import append, append_to_stream, event_store
 from worker.retry import until_available
 
 WAYS = pytest.mark.parametrize("has_append_records", [True, False], ids=["append_records", "append_to_stream"])
@@ -164,6 +165,29 @@ async def test_an_append_that_is_cancelled_leaves_nothing_that_a_repeat_does_not
 
         await faulty.set_faults(**dict.fromkeys(delays, 0))
         assert not await book.append(runs)
+        assert await book.differing(ids_of(runs)) == []
+
+
+async def test_a_worker_that_was_frozen_while_it_sent_sends_again(engine, faulty, monkeypatch):
+    """gRPC cancels a call whose deadline passes while its request is being sent: nobody asked the worker to end."""
+    async with open_book(engine, faulty) as book:
+        await until_reachable(book)
+        await faulty.set_faults(append_records=False)
+        runs = await book.wallets(1, credited=1)
+        monkeypatch.setattr(event_store, "CALL_TIMEOUT_S", 1.0)
+        whole, frozen = append_to_stream._requests, []
+
+        def freeze_once(run) -> Iterator[object]:
+            yield from whole(run)
+            if not frozen:
+                frozen.append(run)
+                time.sleep(2 * event_store.CALL_TIMEOUT_S)
+
+        monkeypatch.setattr(append_to_stream, "_requests", freeze_once)
+
+        assert not await asyncio.wait_for(book.append(runs), 20)
+
+        assert frozen
         assert await book.differing(ids_of(runs)) == []
 
 

@@ -185,3 +185,18 @@ async def test_a_contradiction_holds_its_record_and_partition_and_answers_the_ot
     assert line.consumer.paused == [line.partition.id]
     assert line.consumer.committed == {line.partition.id: 1}
     assert await line.book.differing([right, wrong]) == [wrong]
+
+
+async def test_a_stage_that_is_cancelled_by_nobody_ends_the_whole_pipeline(line, monkeypatch):
+    """It would be filled, and nothing would come out of it: whoever runs it must be told."""
+
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Pipeline, "_commit", cancelled)
+
+    taking = asyncio.create_task(line.take([create_wallet(new_id())]))
+    await asyncio.wait({line.running}, timeout=10)
+    taking.cancel()
+
+    assert line.running.cancelled() and not line.running.cancelling()
