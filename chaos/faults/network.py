@@ -14,7 +14,8 @@ from chaos.stage import SERVERS, Stage
 from tests.support.proxy import FaultProxy
 
 LATENCY_S = (0.02, 0.15)
-BYTES_TO_LIVE = (100, 100_000)
+BYTES_TO_LIVE = (1.5, 5.0)
+"""As powers of ten: between Wallex and Redis there is little to be reset in."""
 CUT_EVERY_S = (0.3, 1.5)
 
 
@@ -76,7 +77,7 @@ FAULTS = (
     *_proxied(
         "resets on the way to",
         "each connection is reset after some bytes",
-        lambda proxy, chance: proxy.reset_after(chance.randint(*BYTES_TO_LIVE)),
+        lambda proxy, chance: proxy.reset_after(round(10 ** chance.uniform(*BYTES_TO_LIVE))),
     ),
     *(Fault(_kind(f"cuts on the way to {server}", server), "all connections are reset", cut) for server in SERVERS),
     Fault(_kind("answers to COMMIT lost", "postgres"), "it commits, and nobody hears of it", drop_commits),

@@ -22,8 +22,6 @@ from tests.support.workers import Worker, eventually
 from tests.support.world import World
 
 HOLDS = 50
-DUE_IN_S = 4.0
-"""Long enough for a busy machine to place them in: a hold that has expired by then is refused."""
 FLUSH_EVERY_S = 0.05
 
 
@@ -74,7 +72,7 @@ async def until_leased(schedulers: list[Worker], times: int = 1) -> None:
 
 async def until_some_expired(world: World, replies: Topic) -> list[str]:
     """Place holds that are due soon, and wait until they have expired."""
-    holds = await place_holds(world, HOLDS, soon(DUE_IN_S))
+    holds = await place_holds(world, HOLDS, soon())
     await until_expired(replies, holds)
     return holds
 

@@ -34,8 +34,8 @@ async def lease(scheduler: Worker, event: str) -> dict[str, Any]:
     return leases(scheduler, event)[0]
 
 
-def soon(seconds: float = 1.5) -> str:
-    """The time so many seconds from now, as it travels."""
+def soon(seconds: float = 3.0) -> str:
+    """The time so many seconds from now, as it travels; a hold that is placed later than that is refused."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
