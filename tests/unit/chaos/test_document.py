@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.document import BEGIN, END, documented, fill, overview
+from chaos.document import BEGIN, END, SUMMARIES, documented, fill, overview
 from chaos.faults import FAULTS, GROUPS
 
 
@@ -55,6 +55,12 @@ def test_a_fault_that_was_not_recovered_from_is_not_hidden_by_others():
 def test_every_fault_is_in_one_group():
     """None is left out of the tables, none is counted twice."""
     assert sum(len(group.faults) for group in GROUPS.values()) == len({fault.kind.name for fault in FAULTS})
+
+
+def test_the_documents_say_what_the_runs_came_to():
+    """Word for word, from the summaries beside them: nobody wrote the tables by hand."""
+    for document, text in documented(SUMMARIES).items():
+        assert f"{BEGIN}\n{text}\n{END}" in document.read_text()
 
 
 def test_a_folder_without_summaries_is_refused(tmp_path):
