@@ -111,13 +111,8 @@ async def _recover(stage: Stage, load: Load, replies: AIOKafkaConsumer, step: St
     names = " and ".join(one.kind for one in step.strikes)
 
     async def within(work: Awaitable[None], otherwise: Callable[[], str]) -> float | None:
-        try:
-            async with asyncio.timeout(RECOVERY_MAX_S):
-                await work
-        except TimeoutError:
-            stage.violations.append(f"{RECOVERY_MAX_S:.0f} s after {names}, {otherwise()}")
-            return None
-        return time.monotonic() - ended
+        came = await _within(stage, RECOVERY_MAX_S, work, lambda: f"after {names}, {otherwise()}")
+        return time.monotonic() - ended if came else None
 
     first, answered, documents, _ = await asyncio.gather(
         within(_newer_answered(load, mark), lambda: "no record sent after it is answered"),
@@ -168,26 +163,33 @@ async def _check_offsets(stage: Stage, load: Load, replies: AIOKafkaConsumer) ->
 
 async def _come_to_rest(stage: Stage, load: Load) -> None:
     """Everything is answered, every due hold ended, everything committed and projected; then everything stops."""
-    await _within(stage, "every record is answered", _answered(load, load.sent))
-    await _within(stage, "every due hold has ended", _until(lambda: _is_none(stage, OVERDUE)))
+
+    async def rest(what: str, work: Awaitable[None]) -> None:
+        await _within(stage, REST_MAX_S, work, lambda: f"after the last fault it is not so that {what}")
+
+    await rest("every record is answered", _answered(load, load.sent))
+    await rest("every due hold has ended", _until(lambda: _is_none(stage, OVERDUE)))
     for name in SCHEDULERS:
         await stage.stop(name)
-    await _within(stage, "every offset is committed", _until(stage.is_drained))
-    await _within(stage, "no transaction is left open", _until(lambda: _is_none(stage, FORGOTTEN)))
+    await rest("every offset is committed", _until(stage.is_drained))
+    await rest("no transaction is left open", _until(lambda: _is_none(stage, FORGOTTEN)))
     for name in WORKERS:
         await stage.stop(name)
-    await _within(stage, "every event is projected", _projected(stage))
+    await rest("every event is projected", _projected(stage))
     for name in PROCESSES:
         if name in stage.processes:
             await stage.stop(name)
 
 
-async def _within(stage: Stage, what: str, work: Awaitable[None]) -> None:
+async def _within(stage: Stage, limit_s: float, work: Awaitable[None], otherwise: Callable[[], str]) -> bool:
+    """Whether `work` is done within its limit; a violation where it is not."""
     try:
-        async with asyncio.timeout(REST_MAX_S):
+        async with asyncio.timeout(limit_s):
             await work
     except TimeoutError:
-        stage.violations.append(f"{REST_MAX_S:.0f} s after the last fault it is not so that {what}")
+        stage.violations.append(f"{limit_s:.0f} s {otherwise()}")
+        return False
+    return True
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -18,7 +18,7 @@ from tests.support.documents import open_documents
 from tests.support.explain import Outcome, explain
 from tests.support.invariants import Books, effect_violations
 from tests.support.postgres import administrator
-from tests.support.replies import header, read_topic
+from tests.support.replies import header, read_topics
 from tests.support.runs import Stored, first_runs, stored_run
 from tests.support.world import World
 
@@ -146,6 +146,6 @@ def _is_run(answers: Answers, record: ConsumerRecord) -> bool:
 
 
 async def _topic(world: World, name: str) -> AsyncIterator[ConsumerRecord]:
-    async with aclosing(read_topic(world.bootstrap_servers, name)) as records:
+    async with aclosing(read_topics(name, bootstrap_servers=world.bootstrap_servers)) as records:
         async for record in records:
             yield record

@@ -11,6 +11,6 @@ import asyncio
 
 
 def is_asked_for() -> bool:
-    """Whether somebody wants the current task to end; to be asked where `CancelledError` was caught."""
+    """Whether somebody wants the current task to end."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -24,6 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, LockNotOwnedError, NoPermissionError, RedisError
 
+from worker.cancellation import is_asked_for
 from worker.errors import not_trusted
 from worker.outages import say_back, say_lost, stop_waiting
 from worker.settings import Settings
@@ -158,8 +159,7 @@ def _heed_cancellation() -> None:
     redis-py writes under `asyncio.wait_for`, which before Python 3.12 loses one that comes in just then: a scheduler
     that was asked to stop at that moment would hold its lease for ever.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if is_asked_for():
         raise asyncio.CancelledError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from chaos.faults.fault import Fault, Missed
 from chaos.load import Load
@@ -24,15 +25,10 @@ def _proxied(name: str, says: str, do: Callable[[FaultProxy, random.Random], Non
 
     async def happen(stage: Stage, _load: Load, strike: Strike) -> None:
         proxy = stage.proxies[strike.target]
-        resets = proxy.resets
-        do(proxy, random.Random(strike.seed))
-        try:
-            await asyncio.sleep(strike.lasts_s)
-        finally:
-            proxy.heal()
-        # Connections that lost bytes are reset by `heal`; those that were only slow live on.
-        if proxy.resets == resets and not (do is _slow and proxy.connections):
-            raise Missed
+        # Connections that lost bytes are reset by `heal`.
+        with _must_grow(lambda: proxy.resets):
+            do(proxy, random.Random(strike.seed))
+            await _last(proxy, strike)
 
     return [Fault(_kind(f"{name} {server}", server), says, happen) for server in SERVERS]
 
@@ -41,37 +37,55 @@ def _kind(name: str, server: str) -> Kind:
     return Kind(name, server, (server,), (4.0, 12.0))
 
 
-def _slow(proxy: FaultProxy, chance: random.Random) -> None:
-    proxy.latency_s = chance.uniform(*LATENCY_S)
+async def _last(proxy: FaultProxy, strike: Strike) -> None:
+    """Let what is switched on last, then heal."""
+    try:
+        await asyncio.sleep(strike.lasts_s)
+    finally:
+        proxy.heal()
+
+
+@contextmanager
+def _must_grow(count: Callable[[], int]) -> Iterator[None]:
+    """Raise `Missed` where `count` is behind the block what it was before."""
+    before = count()
+    yield
+    if count() == before:
+        raise Missed
+
+
+async def slow_down(stage: Stage, _load: Load, strike: Strike) -> None:
+    """Each direction takes longer."""
+    proxy = stage.proxies[strike.target]
+    proxy.latency_s = random.Random(strike.seed).uniform(*LATENCY_S)
+    await _last(proxy, strike)
+    if not proxy.connections:
+        raise Missed
 
 
 async def cut(stage: Stage, _load: Load, strike: Strike) -> None:
     """Every connection is reset, again and again."""
     chance, over_at = random.Random(strike.seed), time.monotonic() + strike.lasts_s
     proxy = stage.proxies[strike.target]
-    resets = proxy.resets
-    while time.monotonic() < over_at:
-        proxy.cut()
-        await asyncio.sleep(chance.uniform(*CUT_EVERY_S))
-    if proxy.resets == resets:
-        raise Missed
+    with _must_grow(lambda: proxy.resets):
+        while time.monotonic() < over_at:
+            proxy.cut()
+            await asyncio.sleep(chance.uniform(*CUT_EVERY_S))
 
 
 async def drop_commits(stage: Stage, _load: Load, strike: Strike) -> None:
     """Postgres commits, and its answer never comes."""
     proxy = stage.proxies["postgres"]
-    dropped = proxy.answers_dropped
-    proxy.drop_answer_to(b"COMMIT", every=5)
-    try:
-        await asyncio.sleep(strike.lasts_s)
-    finally:
-        proxy.heal()
-    if proxy.answers_dropped == dropped:
-        raise Missed
+    with _must_grow(lambda: proxy.answers_dropped):
+        proxy.drop_answer_to(b"COMMIT", every=5)
+        await _last(proxy, strike)
 
 
 FAULTS = (
-    *_proxied("slow way to", "20 to 150 ms more in each direction", _slow),
+    *(
+        Fault(_kind(f"slow way to {server}", server), "20 to 150 ms more in each direction", slow_down)
+        for server in SERVERS
+    ),
     *_proxied("questions lost to", "what is sent to it vanishes", lambda proxy, _: proxy.black_hole("server")),
     *_proxied("answers lost from", "what it sends vanishes", lambda proxy, _: proxy.black_hole("client")),
     *_proxied(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from devstack.ports import free_port
+from devstack.server import HOST
 from devstack.stack import Stack
 from tests.integration.kurrentdb.standin import StandIn, start_standin
 from tests.support.proxy import FaultProxy
 from tests.support.world import World, open_world
 
-HOST = "127.0.0.1"
 PARTITIONS = 4
 
 MakeWorld = Callable[..., Awaitable[World]]

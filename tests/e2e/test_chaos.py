@@ -17,7 +17,7 @@ SEED, MINUTES = 38311, 0.5
 KINDS_MIN = 4
 
 
-@pytest.mark.timeout(300)  # it starts five servers and five processes of its own
+@pytest.mark.timeout(300)  # it starts five servers and six processes of its own
 def test_a_short_run_of_chaos_breaks_no_invariant(tmp_path):
     """Exit code 0: faults struck, commands ran all the while, and every store says the same in the end."""
     kept = tmp_path / "summary.json"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.e2e.conftest import HOST
+from devstack.server import HOST
 from tests.support.documents import projecting
 from tests.support.expiry import leases, start_scheduler
 from tests.support.invariants import check

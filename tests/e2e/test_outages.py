@@ -23,7 +23,7 @@ from tests.support.expiry import lease, leases, start_scheduler
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.replies import Topic, code
-from tests.support.workers import PATIENCE_S, Worker, eventually
+from tests.support.workers import PATIENCE_S, eventually
 from worker.client import Accepted, OutcomeUnknown, Result, WalletClient
 from worker.projection.progress import caught_up, read_checkpoint
 from worker.settings import Settings
@@ -79,12 +79,12 @@ async def test_work_resumes_after_an_outage(make_world, own_stack, server):
         await load.more()
 
     print(f"{server}: resumed {resumed_s:.1f} s after its return")  # noqa: T201 - shown where it fails
-    await eventually(lambda: said_of_servers(worker)[-1] == ("server_back", server), "server_back")
+    await eventually(lambda: worker.said_of_servers()[-1] == ("server_back", server), "server_back")
     assert await worker.stop() == 0
     await check(world, replies)
     assert resumed_s < RESUMED_S_MAX
     assert {code(reply) for reply in replies.records} <= {None, "InsufficientFunds"}
-    said = said_of_servers(worker)
+    said = worker.said_of_servers()
     assert said == [("server_lost", server), ("server_back", server)] * (len(said) // 2)
 
 
@@ -93,11 +93,6 @@ async def until_answering(replies: Topic) -> float:
     began, now_ms = time.monotonic(), time.time() * 1000
     await eventually(lambda: any(reply.timestamp > now_ms for reply in replies.records[-100:]), "a new reply")
     return time.monotonic() - began
-
-
-def said_of_servers(worker: Worker) -> list[tuple[str, str]]:
-    """What it said of servers that it lost and has again, in order."""
-    return [(line["event"], line["server"]) for line in worker.lines() if line["event"].startswith("server_")]
 
 
 async def outlast(load: Load) -> None:
@@ -149,7 +144,7 @@ async def test_a_projector_resumes_after_an_outage_of_elasticsearch(make_world, 
     assert resumed_s < RESUMED_S_MAX
     # It writes faster than the worker makes it write: otherwise it would never catch up.
     assert caught_up_s < RESUMED_S_MAX + missed_s
-    assert said_of_servers(worker) == []
+    assert worker.said_of_servers() == []
 
 
 async def test_a_scheduler_takes_its_lease_again_after_an_outage_of_redis(make_world, own_stack):
@@ -178,7 +173,7 @@ async def test_a_scheduler_takes_its_lease_again_after_an_outage_of_redis(make_w
     assert [await scheduler.stop(), await worker.stop()] == [0, 0]
     await check(world, replies)
     assert resumed_s < RESUMED_S_MAX
-    assert said_of_servers(worker) == []
+    assert worker.said_of_servers() == []
 
 
 async def test_a_worker_waits_for_servers_that_are_not_there_yet(make_world, own_stack):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import aiohttp
 import pytest
 
-from tests.e2e.conftest import HOST
+from devstack.server import HOST
 from tests.support.commands import create_wallet, credit, new_id, record_of
 from tests.support.expiry import start_scheduler
 from tests.support.foreign import locked
@@ -21,13 +20,6 @@ EXIT_FATAL = 70
 OLDEST = "wallex_oldest_unanswered_command_seconds"
 
 
-async def page(worker: Worker, name: str) -> tuple[int, str]:
-    """A page of the process: status and text."""
-    port = (await worker.logged("health_listening"))["port"]
-    async with aiohttp.ClientSession() as session, session.get(f"http://{HOST}:{port}/{name}") as answer:
-        return answer.status, await answer.text()
-
-
 async def lost_and_back(process: Worker, proxy: FaultProxy) -> list[tuple[str, str]]:
     """Take the server away until it is missed, give it back until that is said; all that was said of servers."""
     proxy.reset_after(0)
@@ -35,7 +27,7 @@ async def lost_and_back(process: Worker, proxy: FaultProxy) -> list[tuple[str, s
     await process.logged("server_lost")
     proxy.heal()
     await process.logged("server_back")
-    return [(line["event"], line["server"]) for line in process.lines() if line["event"].startswith("server_")]
+    return process.said_of_servers()
 
 
 @pytest.mark.parametrize("server", ["postgres", "kurrentdb", "kafka"])
@@ -109,7 +101,7 @@ async def test_the_age_of_the_oldest_unanswered_command_counts_what_waits_for_a_
         while await worker.metric(OLDEST) > 0:
             pass
 
-    _, text = await page(worker, "metrics")
+    _, text = await worker.page("metrics")
     counts = {stage: f'wallex_stage_seconds_count{{stage="{stage}"}}' for stage in STAGES}
     values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
     assert [stage for stage, name in counts.items() if values[name] < 1] == []
@@ -122,12 +114,12 @@ async def test_a_worker_whose_consume_loop_is_dead_says_so_and_ends(world):
     wallet, deadly = new_id(), credit(new_id())
     worker = world.start("a", command=DEAF_WORKER, WALLEX_DEADLY_COMMAND=deadly["commandId"])
     await replies.until_answered(await world.send([create_wallet(wallet)]))
-    assert (await page(worker, "livez"))[0] == 200
+    assert (await worker.page("livez"))[0] == 200
 
     await world.send([record_of(deadly)])
 
     async with asyncio.timeout(PATIENCE_S):
-        while (dead := await page(worker, "livez"))[0] == 200:
+        while (dead := await worker.page("livez"))[0] == 200:
             pass
     assert '"failing": ["consume_loop"]' in dead[1]
     assert await worker.ended() == EXIT_FATAL

@@ -25,7 +25,7 @@ class SearchDoor:
     def __init__(self, servers: SecureStack) -> None:
         self._authority = servers.authority
         self._elasticsearch = f"http://{servers.sites['elasticsearch'].address}"
-        self._port = free_port(set())
+        self._port = free_port()
 
     def environment(self, password: str = PASSWORDS.elasticsearch, host: str = NAME) -> dict[str, str]:
         """What lets a process in."""

@@ -14,15 +14,14 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
 
-import aiohttp
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from tests.security.conftest import RUNTIME, Place, assert_no_secret
 from tests.security.test_security import REFUSALS, wrong
 from tests.support.commands import new_id
 from tests.support.ledger import fail_one_command, foreign_transaction, until_waiting
-from tests.support.replies import header
+from tests.support.replies import header, read_topics
 from tests.support.workers import Worker, eventually
 from worker.client import Accepted, NotSent, OutcomeUnknown, Rejected, Result, WalletClient
 from worker.errors import AppendPendingError, Fatal, NotDoneError
@@ -216,33 +215,20 @@ async def until_nothing_missed(process: Worker) -> None:
 def missed(process: Worker) -> set[str]:
     """The servers that are lost and not back by the log of `process`."""
     lost: set[str] = set()
-    for line in process.lines():
-        if line.get("event") == "server_lost":
-            lost.add(line["server"])
-        elif line.get("event") == "server_back":
-            lost.discard(line["server"])
+    for event, server in process.said_of_servers():
+        (lost.add if event == "server_lost" else lost.discard)(server)
     return lost
 
 
 async def read_pages(process: Worker) -> str:
     """All that a process says over HTTP."""
-    port = (await process.logged("health_listening"))["port"]
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-        return "".join([await (await session.get(page)).text() for page in ("/livez", "/readyz", "/metrics")])
+    return "".join([(await process.page(name))[1] for name in ("livez", "readyz", "metrics")])
 
 
-async def everything_published(settings: Settings) -> AsyncIterator[ConsumerRecord]:
+def everything_published(settings: Settings) -> AsyncIterator[ConsumerRecord]:
     """Every record up to where its topic ends now: commands, replies, dead letters, ticks."""
     topics = *settings.command_topics, settings.reply_topic, settings.dlq_topic, settings.schedule_topic
-    how = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
-    async with AIOKafkaConsumer(*topics, **connection_arguments(settings), **how) as consumer:
-        while not consumer.assignment():  # noqa: ASYNC110 - the client tells nobody when it has them
-            await asyncio.sleep(0.01)
-        ends = await consumer.end_offsets(consumer.assignment())
-        while any([await consumer.position(id_) < end for id_, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=1_000)).values():
-                for record in records:
-                    yield record
+    return read_topics(*topics, **connection_arguments(settings))
 
 
 async def raised(kind: type[Error], call: Awaitable[object]) -> Error:

@@ -84,12 +84,13 @@ async def open_topic(bootstrap_servers: str, name: str, partitions: int) -> Asyn
         await asyncio.shield(consumer.stop())
 
 
-async def read_topic(bootstrap_servers: str, name: str) -> AsyncIterator[ConsumerRecord]:
-    """Every record of a topic up to where it ends now, whatever its partitions; none is kept."""
-    consumer = AIOKafkaConsumer(
-        name, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    async with consumer:
+async def read_topics(*names: str, **connection: Any) -> AsyncIterator[ConsumerRecord]:
+    """Every record of some topics up to where they end now, whatever their partitions; none is kept.
+
+    `connection`: what aiokafka's clients are given to reach the brokers.
+    """
+    how = {"auto_offset_reset": "earliest", "enable_auto_commit": False}
+    async with AIOKafkaConsumer(*names, **connection, **how) as consumer:
         while not consumer.assignment():  # noqa: ASYNC110 - the client tells nobody when it has them
             await asyncio.sleep(0.01)
         ends = await consumer.end_offsets(consumer.assignment())

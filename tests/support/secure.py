@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from devstack import lifecycle
 from devstack.maven import RESOURCES, cached, fetch_jars
-from devstack.ports import free_port
+from devstack.ports import choose_ports
 from devstack.process import Process
 from devstack.server import Server, Site
 from devstack.servers import kafka, kurrentdb, postgres
@@ -90,10 +90,8 @@ class SecureStack:
         taken: set[int] = set()
         self.sites: dict[str, Site] = {}
         for name, server in self._servers.items():
-            ports = {}
-            for port_name in server.port_names:
-                ports[port_name] = free_port(taken)
-                taken.add(ports[port_name])
+            ports = choose_ports(server.port_names, {}, taken)
+            taken |= {*ports.values()}
             self.sites[name] = Site(folder / name, ports)
 
     def start(self, names: Collection[str]) -> None:

@@ -64,10 +64,20 @@ class Worker:
         """Wait until it has partitions, and return their names."""
         return list((await self.logged("partitions_assigned"))["partitions"])
 
+    def said_of_servers(self) -> list[tuple[str, str]]:
+        """What it said of servers that it lost and has again, in order: events and servers."""
+        return [(line["event"], line["server"]) for line in self.lines() if line["event"].startswith("server_")]
+
+    async def page(self, name: str) -> tuple[int, str]:
+        """One of its pages: status and text."""
+        port = (await self.logged("health_listening"))["port"]
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{name}") as answer:
+            return answer.status, await answer.text()
+
     async def ready(self) -> tuple[int, dict[str, Any]]:
         """What /readyz says: status and content."""
-        async with aiohttp.ClientSession() as session, session.get(f"{await self._url()}/readyz") as answer:
-            return answer.status, await answer.json()
+        status, text = await self.page("readyz")
+        return status, json.loads(text)
 
     async def until_ready(self) -> None:
         """Wait until /readyz says yes."""
@@ -79,8 +89,7 @@ class Worker:
 
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples of exactly this name, over all labels."""
-        async with aiohttp.ClientSession() as session, session.get(f"{await self._url()}/metrics") as answer:
-            text = await answer.text()
+        _, text = await self.page("metrics")
         samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return sum(float(value) for sample, _, value in samples if sample.partition("{")[0] == name)
 
@@ -112,9 +121,6 @@ class Worker:
         async with asyncio.timeout(PATIENCE_S):
             while (await self.ready())[0] != status:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
-
-    async def _url(self) -> str:
-        return f"http://127.0.0.1:{(await self.logged('health_listening'))['port']}"
 
     async def _while_running(self, condition: Callable[[], object], what: str) -> None:
         await eventually(lambda: condition() or self.code is not None, what)

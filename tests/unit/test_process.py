@@ -15,16 +15,12 @@ async def running(work, *, closed: bool = False, closes: bool = False) -> list[E
     """Run `work` for ever in a process, and close that if it `closes`; the errors that were to stop it."""
     errors: list[Exception] = []
     async with AsyncExitStack() as resources:
-        process = SimpleNamespace(
-            stop=errors.append, intake=SimpleNamespace(closed=closed), _resources=AsyncExitStack()
-        )
-        resources.push_async_callback(process._resources.aclose)
+        process = SimpleNamespace(stop=errors.append, intake=SimpleNamespace(closed=closed), _resources=resources)
         Process._run_forever(process, "work", work())
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "work"]
         if not closes:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+            await asyncio.wait({task})
+    await asyncio.wait({task})
     return errors
 
 
