@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import ConsumerRecord
 
+from chaos.verdict import LETTER_BYTES_MAX, is_kept
 from tests.support.answers import Answers
 from tests.support.commands import credit, new_id, record_of, transfer
 from tests.support.invariants import check_committed, effect_violations
@@ -67,6 +68,18 @@ def test_a_reply_under_another_key_is_found():
     strays = replace(reply(sent), key=b"another")
 
     assert [*Answers([strays]).violations([sent])] == ["the record at 0/1 was answered under another key than its own"]
+
+
+def test_a_dead_letter_that_is_not_what_was_sent_is_found():
+    """Another key, another value, a header lost; of what is too large the beginning is kept."""
+    sent = record(1, b"key", b"[" * LETTER_BYTES_MAX + b"more", a=b"1")
+    kept = b"[" * LETTER_BYTES_MAX
+
+    assert is_kept(sent, record(0, b"key", kept, a=b"1", dlq_offset=b"1"))
+    assert is_kept(record(1, None, None), record(0, None, None))
+    assert not is_kept(sent, record(0, None, kept, a=b"1"))
+    assert not is_kept(sent, record(0, b"key", kept[1:], a=b"1"))
+    assert not is_kept(sent, record(0, b"key", kept))
 
 
 @pytest.mark.parametrize("again", [1, 2])
