@@ -113,6 +113,14 @@ AFTER_THE_COMMIT = (
         (f"{APPEND}a_stream_that_another_worker_is_about_to_append_to_is_waited_for[append_to_stream]",),
     ),
     Mutant(
+        "contiguous-runs",
+        "events of two transactions are appended as if nothing lay between them",
+        "worker/outbox/run.py",
+        "        if runs and event.version == runs[-1][-1].version + 1:\n",
+        "        if runs:\n",
+        (f"{APPEND}what_lies_between_two_of_our_transactions_is_waited_for[append_records]",),
+    ),
+    Mutant(
         "event-id",
         "an event has another id each time it is appended",
         "worker/outbox/append_records.py",

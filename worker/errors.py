@@ -5,6 +5,7 @@
     ├── LockTimeout        somebody sits on a row: try again, then go on without those wallets
     ├── Conflict           another transaction came first: try again; the second time alike, halve the batch
     ├── Contradiction      the stores disagree: stop that partition and tell a person
+    ├── BrokenRunError     events are not consecutive (a defect of ours): nothing is sent, the process ends
     ├── Fatal              this process cannot go on (a server refuses it, among others): one line, then exit
     └── CommandError       a call of `worker.repository` did not end well; it carries the command's id
         ├── RejectedError          a business "no", one class for each code; nothing took effect
@@ -51,6 +52,10 @@ class Conflict(WallexError):
 
 class Contradiction(WallexError):
     """The stores disagree in a way that no repeat mends."""
+
+
+class BrokenRunError(WallexError):
+    """Events were to be appended at revisions that are not their versions. Nothing was sent."""
 
 
 class Fatal(WallexError):

@@ -123,6 +123,10 @@ class Pipeline:
         # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
         runs = [run for run in runs if run.wallet_id not in self.contradictory]
         proofs = [proof for proof in proofs if proof.wallet_id not in self.contradictory]
+        firsts = {run.wallet_id: run.first for run in reversed(runs)}
+        # What comes after our own first event is in the stream only once that one is: it is asked for behind it.
+        runs += [proof for proof in proofs if proof.first > firsts.get(proof.wallet_id, proof.first)]
+        proofs = [proof for proof in proofs if proof.first <= firsts.get(proof.wallet_id, proof.first)]
         if runs or proofs:
             self.contradictory |= await append_runs(self.store, self.engine, self.metrics, runs, proofs)
         batch.contradictory = self.contradictory
@@ -131,14 +135,16 @@ class Pipeline:
     def _unacknowledged(self, batch: Batch, runs: Iterable[Run]) -> dict[str, int]:
         """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
 
-        What is repeated of this very batch stands in `runs`, and is not asked for before it is appended.
+        What the last of `runs` proves is left out: what is repeated of this very batch, and what came before it.
         """
-        new_from = {run.wallet_id: run.first for run in runs}
+        proven = {run.wallet_id: run.last for run in runs}
+        firsts = {run.wallet_id: run.first for run in reversed(list(runs))}
         highest: dict[str, int] = {}
         for answered in batch.answered:
             for wallet_id, version in answered.outcome.made:
                 known = max(highest.get(wallet_id, -1), self.acknowledged.get(wallet_id, -1))
-                if known < version < new_from.get(wallet_id, version + 1):
+                is_new = firsts.get(wallet_id, version + 1) <= version <= proven.get(wallet_id, -1)
+                if known < version and not is_new:
                     highest[wallet_id] = version
         return highest
 

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.errors import Unavailable
 from worker.outbox.backfill import load_runs, read_versions
 from worker.outbox.event_store import Appended, EventStore
-from worker.outbox.run import Run
+from worker.outbox.run import Run, rounds_of
 from worker.retry import until_available
 from worker.telemetry.metrics import WorkerMetrics
 
@@ -64,15 +64,17 @@ async def append_runs(
 ) -> frozenset[str]:
     """Append `runs`, after asking for `proofs` of what was committed earlier; return the contradictory wallets.
 
-    At most one run and one proof for each wallet. Waits for as long as KurrentDB or Postgres are away. A proof whose
-    event is not there yet is appended like a run.
+    A wallet's runs come in the order of their versions, and it has at most one proof. A run waits for what lies between
+    it and the one before: another transaction's events, which are not ours to append. Waits for as long as KurrentDB or
+    Postgres are away. A proof whose event is not there yet is appended like a run.
     """
     work = Appending(store, engine, metrics, REPEATED_PATIENCE_S, proofs=list(proofs))
     await _finish(work)
     # Only now: a proof that turned out to be lacking is a run itself, of a wallet that may have another one here.
     work.patience_s = BEHIND_PATIENCE_S
-    work.ready = [run for run in runs if run.wallet_id not in work.contradictory]
-    await _finish(work)
+    for ready in rounds_of(runs):
+        work.ready = [run for run in ready if run.wallet_id not in work.contradictory]
+        await _finish(work)
     return frozenset(work.contradictory)
 
 

@@ -71,6 +71,7 @@ def build_requests(runs: Sequence[Run]) -> Iterator[streams_v2_pb2.AppendRecords
 
 
 def _add_run(request: streams_v2_pb2.AppendRecordsRequest, run: Run) -> None:
+    run.check_contiguous()
     stream = STREAM_PREFIX + run.wallet_id
     state = request.checks.add().stream_state
     state.stream = stream

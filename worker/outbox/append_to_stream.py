@@ -67,6 +67,12 @@ class AppendToStream:
 
 
 def _requests(run: Run) -> Iterator[streams_pb2.AppendReq]:
+    # Not a generator: gRPC would swallow what is raised while it asks for the messages.
+    run.check_contiguous()
+    return _messages(run)
+
+
+def _messages(run: Run) -> Iterator[streams_pb2.AppendReq]:
     options = streams_pb2.AppendReq.Options(
         stream_identifier=shared_pb2.StreamIdentifier(stream_name=stream_name(run.wallet_id).encode())
     )

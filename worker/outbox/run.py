@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from worker.errors import BrokenRunError
 from worker.ledger.entry import NewEvent
 
 EVENT_OVERHEAD_BYTES = 1024
@@ -17,6 +19,19 @@ class Run:
 
     wallet_id: str
     events: Sequence[NewEvent]
+
+    def check_contiguous(self) -> None:
+        """Raise `BrokenRunError` unless each event's version is the revision that it would get in the stream.
+
+        Whatever builds a request calls this: an event at another revision than its version cannot be taken back.
+        """
+        first = self.events[0].version
+        for place, event in enumerate(self.events):
+            if event.version != first + place or event.wallet_id != self.wallet_id:
+                raise BrokenRunError(
+                    f"an event of wallet {event.wallet_id} with version {event.version} would be appended to the "
+                    f"stream of {self.wallet_id} at revision {first + place}: a defect of the worker; nothing was sent"
+                )
 
     @property
     def first(self) -> int:
@@ -53,8 +68,28 @@ class Run:
 
 
 def runs_of(events: Iterable[NewEvent]) -> list[Run]:
-    """The runs that `events` make, one for each wallet. A wallet's events come in the order of their versions."""
-    by_wallet: dict[str, list[NewEvent]] = {}
+    """The runs that `events` make. A wallet's events come in the order of their versions.
+
+    A wallet has one run, or several where its versions are not consecutive: the events may be of several transactions,
+    and what lies between two of them is another worker's to append.
+    """
+    by_wallet: dict[str, list[list[NewEvent]]] = {}
     for event in events:
-        by_wallet.setdefault(event.wallet_id, []).append(event)
-    return [Run(wallet_id, run) for wallet_id, run in by_wallet.items()]
+        runs = by_wallet.setdefault(event.wallet_id, [])
+        if runs and event.version == runs[-1][-1].version + 1:
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+    return [Run(wallet_id, run) for wallet_id, runs in by_wallet.items() for run in runs]
+
+
+def rounds_of(runs: Iterable[Run]) -> list[list[Run]]:
+    """Split `runs` so that no wallet has two in one round; a wallet's runs keep their order from round to round."""
+    rounds: list[list[Run]] = []
+    seen: Counter[str] = Counter()
+    for run in runs:
+        if seen[run.wallet_id] == len(rounds):
+            rounds.append([])
+        rounds[seen[run.wallet_id]].append(run)
+        seen[run.wallet_id] += 1
+    return rounds

@@ -314,6 +314,36 @@ async def test_a_refused_proof_among_many_is_found_in_a_few_calls(book):
     assert await book.differing(ids_of(old)) == [foreign.wallet_id]
 
 
+async def test_what_lies_between_two_of_our_transactions_is_waited_for(book):
+    """A batch was halved, and another worker moved the wallet in between: each event ends at its own revision."""
+    (created,) = await book.wallets(1)
+    await book.append([created])
+    first, other, second = [await book.credit(created.wallet_id, count) for count in (1, 3, 2)]
+
+    async def other_worker() -> None:
+        await eventually(book.metrics.appends_refused._value.get, "a refusal of the second run, which comes too early")
+        await book.append([other])
+
+    _, contradictory = await asyncio.gather(other_worker(), book.append(runs_of([*first.events, *second.events])))
+
+    assert not contradictory
+    assert book.metrics.events_helped._value.get() == 0
+    assert await book.differing([created.wallet_id]) == []
+
+
+async def test_what_a_dead_worker_left_between_two_of_our_transactions_is_helped(book):
+    """Nobody appends what lies between: after a second it is made again from the ledger."""
+    (created,) = await book.wallets(1)
+    await book.append([created])
+    first, lost, second = [await book.credit(created.wallet_id, count) for count in (1, 3, 2)]
+
+    contradictory = await book.append(runs_of([*first.events, *second.events]))
+
+    assert not contradictory
+    assert book.metrics.events_helped._value.get() == len(lost.events)
+    assert await book.differing([created.wallet_id]) == []
+
+
 async def test_a_transfer_reaches_both_streams(book):
     """Both entries of a transfer are appended, whichever of them another batch has brought already."""
     source, target = (run.wallet_id for run in await book.wallets(2))

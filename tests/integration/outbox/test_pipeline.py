@@ -14,6 +14,7 @@ from worker.errors import Unavailable
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
+from worker.ledger.decide_batch import Outcome
 from worker.outbox import append
 
 REFUSALS = 3
@@ -55,9 +56,14 @@ class Line:
         self.pipeline = Pipeline(book.store, book.engine, self.published, lambda: self.consumer, book.metrics)
         self.running = asyncio.create_task(self.pipeline.run())
 
-    async def take(self, commands: Sequence[dict]) -> None:
-        """Commit a batch of commands, and wait until it is answered."""
-        outcomes = await self.book.commit(commands)
+    async def take(self, *transactions: Sequence[dict]) -> None:
+        """Commit a batch of commands, in one transaction or several, and wait until it is answered."""
+        commands = [command for transaction in transactions for command in transaction]
+        outcomes = [outcome for transaction in transactions for outcome in await self.book.commit(transaction)]
+        await self.hand_over(commands, outcomes)
+
+    async def hand_over(self, commands: Sequence[dict], outcomes: Sequence[Outcome]) -> None:
+        """Have a batch that was committed answered, and wait until it is."""
         answered = []
         for command, outcome in zip(commands, outcomes, strict=True):
             record = _record(self.offset)
@@ -131,6 +137,35 @@ async def test_a_duplicate_in_the_same_batch_costs_no_call_and_no_wait(line):
     assert line.calls == [[2]]
     assert len(line.published.messages) == 6
     assert await line.book.differing([wallet_id]) == []
+
+
+async def test_a_batch_of_two_transactions_leaves_room_for_another_workers_between_them(line):
+    """Ours are versions 1 and 3, the other's is 2: each event ends at the revision that is its version."""
+    wallet_id = new_id()
+    await line.take([create_wallet(wallet_id)])
+    ours, others = [credit(wallet_id), credit(wallet_id)], credit(wallet_id)
+    first = await line.book.commit(ours[:1])
+    (other,) = await line.book.runs([others])
+    second = await line.book.commit(ours[1:])
+
+    await asyncio.gather(line.hand_over(ours, [*first, *second]), line.book.append([other]))
+
+    assert await line.book.differing([wallet_id]) == []
+
+
+async def test_what_another_worker_ran_behind_our_events_is_in_the_stream_before_its_repeat_is_answered(line):
+    """A batch was halved; a command of its second half had run elsewhere, behind our first: it is asked for, too."""
+    wallet_id = new_id()
+    await line.take([create_wallet(wallet_id)])
+    ours, others = credit(wallet_id), credit(wallet_id)
+    first = await line.book.commit([ours])
+    await line.book.commit([others])
+    repeated = await line.book.commit([others])
+
+    await line.hand_over([ours, others], [*first, *repeated])
+
+    assert await line.book.differing([wallet_id]) == []
+    assert len(line.published.messages) == 3
 
 
 async def test_a_duplicate_of_what_this_process_saw_acknowledged_is_not_asked_for(line):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from uuid import uuid4
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contracts.events import stream_name
+from worker.errors import BrokenRunError
 from worker.ledger.entry import NewEvent
+from worker.outbox import append_to_stream
 from worker.outbox.append_records import APPEND_BYTES_MAX, build_requests
-from worker.outbox.run import EVENT_OVERHEAD_BYTES, Run, runs_of
+from worker.outbox.run import EVENT_OVERHEAD_BYTES, Run, rounds_of, runs_of
+
+WALLET = str(uuid4())
 
 
 def new_run(sizes: list[int], first: int = 0, wallet_id: str | None = None) -> Run:
@@ -34,6 +39,31 @@ def test_events_are_gathered_into_one_run_for_each_wallet():
 
     assert runs == [one, other]
     assert (runs[0].first, runs[0].last) == (3, 4)
+
+
+def test_versions_with_a_gap_make_two_runs_of_the_wallet():
+    """Between versions 3 and 7 of a wallet lie another transaction's events: one run would put 7 where 4 belongs."""
+    early, late, other = (
+        new_run([1, 1], first=2, wallet_id=WALLET),
+        new_run([1], first=7, wallet_id=WALLET),
+        new_run([1]),
+    )
+
+    runs = runs_of([*early.events, *other.events, *late.events])
+
+    assert runs == [early, late, other]
+    assert rounds_of(runs) == [[early, other], [late]]
+
+
+@pytest.mark.parametrize("build", [lambda run: list(build_requests([run])), append_to_stream._requests])
+def test_an_event_is_never_sent_for_another_revision_than_its_version(build):
+    """Whatever made such a run: nothing is sent, for what a stream holds cannot be taken back."""
+    early, late = new_run([1], first=3, wallet_id=WALLET), new_run([1], first=7, wallet_id=WALLET)
+
+    with pytest.raises(BrokenRunError, match=r"version 7 would be appended .* at revision 4"):
+        build(Run(WALLET, [*early.events, *late.events]))
+    with pytest.raises(BrokenRunError, match="would be appended to the stream of"):
+        build(Run(WALLET, new_run([1]).events))
 
 
 def test_a_run_is_parted_at_the_revision_of_its_stream():
