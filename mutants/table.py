@@ -100,8 +100,8 @@ AFTER_THE_COMMIT = (
         "exact-revision",
         "events are appended wherever the stream stands (AppendRecords)",
         "worker/outbox/append_records.py",
-        "    state.expected_state = run.first - 1\n",
-        "    state.expected_state = -2\n",
+        "    _add_check(request, stream, run.first - 1)\n",
+        "    _add_check(request, stream, -2)\n",
         (f"{APPEND}a_stream_that_another_worker_is_about_to_append_to_is_waited_for[append_records]",),
     ),
     Mutant(
@@ -119,6 +119,17 @@ AFTER_THE_COMMIT = (
         "        if runs and event.version == runs[-1][-1].version + 1:\n",
         "        if runs:\n",
         (f"{APPEND}what_lies_between_two_of_our_transactions_is_waited_for[append_records]",),
+    ),
+    Mutant(
+        "event-before",
+        "an event is appended behind whatever stands at the revision before it",
+        "worker/outbox/append.py",
+        "    behind = [run for run in runs if run.first > 0 and not _is_proven(work, run.wallet_id)]\n",
+        "    behind = []\n",
+        (
+            "tests/integration/outbox/test_append_behind.py::test_nothing_is_appended_behind_an_event_that_the_ledger"
+            "_does_not_have[append_records]",
+        ),
     ),
     Mutant(
         "event-id",

@@ -25,10 +25,18 @@ from worker.ledger import entry
 from worker.ledger.batch import run_batch
 from worker.ledger.decide_batch import Outcome, Received
 from worker.outbox import backfill
+from worker.outbox.acknowledged import Acknowledged
 from worker.outbox.append import append_runs
 from worker.outbox.event_store import Appended, EventStore
 from worker.outbox.run import Run, runs_of
 from worker.telemetry.metrics import WorkerMetrics
+
+
+class EveryWallet(Acknowledged):
+    """A process that has proven the streams of all wallets before."""
+
+    def __contains__(self, wallet_id: object) -> bool:
+        return True
 
 
 class CountingStore(EventStore):
@@ -70,9 +78,12 @@ class Book:
         """So many credits to a wallet: their run."""
         return (await self.runs(_credits(wallet_id, count)))[0]
 
-    async def append(self, runs: Sequence[Run], proofs: Sequence[Run] = ()) -> frozenset[str]:
-        """Append as the worker does."""
-        return await append_runs(self.store, self.engine, self.metrics, runs, proofs)
+    async def append(
+        self, runs: Sequence[Run], proofs: Sequence[Run] = (), acknowledged: Acknowledged | None = None
+    ) -> frozenset[str]:
+        """Append as a worker does that has proven what `acknowledged` says before: by default, all streams."""
+        known = acknowledged or EveryWallet(self.engine)
+        return await append_runs(self.store, self.engine, self.metrics, runs, proofs, acknowledged=known)
 
     async def lose_entry(self, wallet_id: str, version: int) -> None:
         """Take an entry out of the ledger, which nobody but a superuser can."""

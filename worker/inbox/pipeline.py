@@ -24,6 +24,7 @@ from worker.inbox.offsets import commit_answered
 from worker.inbox.report import measured, report
 from worker.ledger.decide_batch import Outcome
 from worker.ledger.reply import ACCEPTED, REJECTED
+from worker.outbox.acknowledged import Acknowledged
 from worker.outbox.append import append_runs
 from worker.outbox.backfill import load_proofs
 from worker.outbox.event_store import EventStore
@@ -35,7 +36,6 @@ from worker.telemetry.metrics import WorkerMetrics
 BATCHES_BETWEEN_STAGES = 2
 BATCHES_TO_COMMIT_MAX = 16
 """So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
-ACKNOWLEDGED_WALLETS_MAX = 200_000
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +53,11 @@ class Pipeline:
     to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     to_commit: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_TO_COMMIT_MAX))
     unanswered: deque[Batch] = field(default_factory=deque)
-    acknowledged: dict[str, int] = field(default_factory=dict)
+    acknowledged: Acknowledged = field(init=False)
     contradictory: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.acknowledged = Acknowledged(self.engine)
 
     async def put(self, batch: Batch) -> None:
         """Hand over a batch whose transaction is committed; wait where the stages are full."""
@@ -128,9 +131,11 @@ class Pipeline:
         runs += [proof for proof in proofs if proof.first > firsts.get(proof.wallet_id, proof.first)]
         proofs = [proof for proof in proofs if proof.first <= firsts.get(proof.wallet_id, proof.first)]
         if runs or proofs:
-            self.contradictory |= await append_runs(self.store, self.engine, self.metrics, runs, proofs)
+            self.contradictory |= await append_runs(
+                self.store, self.engine, self.metrics, runs, proofs, acknowledged=self.acknowledged
+            )
         batch.contradictory = self.contradictory
-        self._acknowledge([run for run in (*proofs, *runs) if run.wallet_id not in self.contradictory])
+        self.acknowledged.add([run for run in (*proofs, *runs) if run.wallet_id not in self.contradictory])
 
     def _unacknowledged(self, batch: Batch, runs: Iterable[Run]) -> dict[str, int]:
         """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
@@ -142,18 +147,11 @@ class Pipeline:
         highest: dict[str, int] = {}
         for answered in batch.answered:
             for wallet_id, version in answered.outcome.made:
-                known = max(highest.get(wallet_id, -1), self.acknowledged.get(wallet_id, -1))
+                known = max(highest.get(wallet_id, -1), self.acknowledged.version(wallet_id))
                 is_new = firsts.get(wallet_id, version + 1) <= version <= proven.get(wallet_id, -1)
                 if known < version and not is_new:
                     highest[wallet_id] = version
         return highest
-
-    def _acknowledge(self, runs: Iterable[Run]) -> None:
-        if len(self.acknowledged) > ACKNOWLEDGED_WALLETS_MAX:
-            # What is forgotten is proven once more when it is repeated.
-            self.acknowledged.clear()
-        for run in runs:
-            self.acknowledged[run.wallet_id] = max(run.last, self.acknowledged.get(run.wallet_id, -1))
 
     async def _reply(self, batch: Batch) -> None:
         """Publish what can be answered, and hold back the partitions of what cannot."""

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.contracts.replies import Reply
 from worker.errors import AppendPendingError, StoresContradictError
 from worker.ledger.decide_batch import Outcome
+from worker.outbox.acknowledged import Acknowledged
 from worker.outbox.append import append_runs
 from worker.outbox.backfill import load_proofs
 from worker.outbox.event_store import EventStore
@@ -70,6 +71,7 @@ class DirectAppends:
         self._turn = asyncio.Lock()
         self._last: dict[str, asyncio.Event] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self._acknowledged = Acknowledged(engine)
         self._contradictory: frozenset[str] = frozenset()
 
     @contextmanager
@@ -114,7 +116,10 @@ class DirectAppends:
         made = {id_: version for id_, version in outcome.made if id_ not in self._contradictory}
         proofs = await load_proofs(self._engine, made) if made else []
         if runs or proofs:
-            self._contradictory |= await append_runs(self._store, self._engine, self._metrics, runs, proofs)
+            self._contradictory |= await append_runs(
+                self._store, self._engine, self._metrics, runs, proofs, acknowledged=self._acknowledged
+            )
+            self._acknowledged.add(run for run in (*proofs, *runs) if run.wallet_id not in self._contradictory)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -19,6 +19,9 @@ from worker.outbox.run import Run
 
 METHOD = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords"
 STATUS_TRAILER = "grpc-status-details-bin"
+NEVER_WRITTEN = "wallex-never-written"
+UNNAMED = -7
+"""Of a stream that an answer does not name."""
 APPEND_BYTES_MAX = 8 * 1024 * 1024
 """As `Run.pieces` counts: half of the 16 MiB that the server takes at least."""
 
@@ -38,24 +41,54 @@ class AppendRecords:
             response_deserializer=streams_v2_pb2.AppendRecordsResponse.FromString,
         )
 
-    async def __call__(self, runs: Sequence[Run], *, timeout_s: float) -> dict[str, int]:
+    async def __call__(self, runs: Sequence[Run], *, timeout_s: float) -> tuple[dict[str, int], dict[str, int]]:
         """Append `runs` together, or none of them where a stream stands elsewhere.
 
-        Returns those streams' revisions by wallet id; empty: written. Several calls where they are larger than
-        `APPEND_BYTES_MAX`: written then means all of them. Raises `CallMissing` where the server has no such
-        call, and `grpc.aio.AioRpcError` for everything else.
+        Returns those streams' revisions by wallet id (empty: written), and the revisions of what was accepted at
+        another place than was meant. Several calls where they are larger than `APPEND_BYTES_MAX`: written then means
+        all of them. Raises `CallMissing` where the server has no such call, and `grpc.aio.AioRpcError` for everything
+        else.
         """
+        misplaced: dict[str, int] = {}
         for request in build_requests(runs):
-            try:
-                await self._call(request, timeout=timeout_s, metadata=self._metadata, credentials=self._credentials)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    raise CallMissing(METHOD) from error
-                revisions = _revisions(error)
-                if not revisions:
-                    raise
-                return revisions
-        return {}
+            revisions, written = await self._send(request, timeout_s)
+            if revisions:
+                return revisions, misplaced
+            misplaced |= _misplaced(request, written)
+        return {}, misplaced
+
+    async def locate(self, runs: Sequence[Run], *, timeout_s: float) -> dict[str, int]:
+        """Where the streams of `runs` stand, by wallet id; raises as a call does.
+
+        A refused append names every stream that is not where a check says. This one is always refused, by a check on
+        a stream that is never written, so it asks and does not write.
+        """
+        request = streams_v2_pb2.AppendRecordsRequest()
+        _add_check(request, NEVER_WRITTEN, 0)
+        for run in runs:
+            _add_check(request, STREAM_PREFIX + run.wallet_id, run.first)
+        _add_record(request, NEVER_WRITTEN, runs[0].events[0])
+        revisions, _ = await self._send(request, timeout_s)
+        if not revisions:
+            raise ConnectionAbortedError(f"the stream {NEVER_WRITTEN} was written: nothing may append to it")
+        return {run.wallet_id: revisions.get(run.wallet_id, run.first) for run in runs}
+
+    async def _send(
+        self, request: streams_v2_pb2.AppendRecordsRequest, timeout_s: float
+    ) -> tuple[dict[str, int], streams_v2_pb2.AppendRecordsResponse]:
+        """Where the streams stand that a refusal names (empty: accepted), and the answer."""
+        try:
+            answer = await self._call(
+                request, timeout=timeout_s, metadata=self._metadata, credentials=self._credentials
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise CallMissing(METHOD) from error
+            revisions = _revisions(error)
+            if not revisions:
+                raise
+            return revisions, streams_v2_pb2.AppendRecordsResponse()
+        return {}, answer
 
 
 def build_requests(runs: Sequence[Run]) -> Iterator[streams_v2_pb2.AppendRecordsRequest]:
@@ -73,11 +106,15 @@ def build_requests(runs: Sequence[Run]) -> Iterator[streams_v2_pb2.AppendRecords
 def _add_run(request: streams_v2_pb2.AppendRecordsRequest, run: Run) -> None:
     run.check_contiguous()
     stream = STREAM_PREFIX + run.wallet_id
-    state = request.checks.add().stream_state
-    state.stream = stream
-    state.expected_state = run.first - 1
+    _add_check(request, stream, run.first - 1)
     for event in run.events:
         _add_record(request, stream, event)
+
+
+def _add_check(request: streams_v2_pb2.AppendRecordsRequest, stream: str, expected_state: int) -> None:
+    state = request.checks.add().stream_state
+    state.stream = stream
+    state.expected_state = expected_state
 
 
 def _add_record(request: streams_v2_pb2.AppendRecordsRequest, stream: str, event: NewEvent) -> None:
@@ -89,6 +126,21 @@ def _add_record(request: streams_v2_pb2.AppendRecordsRequest, stream: str, event
     record.schema.name = event.type
     for name, value in event.properties.items():
         record.properties[name].string_value = value
+
+
+def _misplaced(
+    request: streams_v2_pb2.AppendRecordsRequest, answer: streams_v2_pb2.AppendRecordsResponse
+) -> dict[str, int]:
+    """The revisions that `answer` names, by wallet id, where they are not those that `request` was meant for."""
+    written = {stream.stream: stream.revision for stream in answer.revisions}
+    meant = {check.stream_state.stream: check.stream_state.expected_state for check in request.checks}
+    for record in request.records:
+        meant[record.stream] += 1
+    return {
+        stream.removeprefix(STREAM_PREFIX): written.get(stream, UNNAMED)
+        for stream, revision in meant.items()
+        if written.get(stream, UNNAMED) != revision
+    }
 
 
 def _revisions(error: grpc.aio.AioRpcError) -> dict[str, int]:

@@ -10,9 +10,10 @@ whatever does not say plainly "written" or "stands elsewhere" is `Unavailable`: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -21,12 +22,14 @@ from esdbclient.exceptions import NotFound
 from worker.contracts.events import stream_name
 from worker.errors import Fatal, Unavailable
 from worker.outbox.append_records import AppendRecords, CallMissing
-from worker.outbox.append_to_stream import AppendToStream
+from worker.outbox.append_to_stream import AppendToStream, Misplaced
 from worker.outbox.connection import Connection, connect, kurrentdb_errors
 from worker.outbox.run import Run
 
 CALL_TIMEOUT_S = 10.0
 APPENDS_AT_ONCE = 32
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +40,14 @@ class Appended:
 
     `revisions` maps wallet ids to revisions (-1: no stream; -5, -6: deleted). Where runs go in all or none, runs that
     were not refused stand in `unwritten` too. Where they go one by one, nothing is known of those in `unknown`.
+    `misplaced` maps wallet ids to the revisions at which a server accepted events that were meant for other ones: a
+    stream that was deleted softly goes on where it ended, whatever was expected.
     """
 
     unwritten: Sequence[Run] = ()
     revisions: dict[str, int] = field(default_factory=dict)
     unknown: Sequence[Run] = ()
+    misplaced: dict[str, int] = field(default_factory=dict)
 
 
 class EventStore:
@@ -57,13 +63,14 @@ class EventStore:
 
         `Fatal`: KurrentDB refuses our credentials, or its certificate does not verify.
         """
-        try:
-            with kurrentdb_errors():
-                return await self._append(await self._connected(), runs)
-        except (Unavailable, Fatal):
-            # The next attempt looks for the leader anew: it may have moved.
-            await self.close()
-            raise
+        return await self._on_connection(lambda connection: self._append(connection, runs))
+
+    async def locate(self, runs: Sequence[Run]) -> dict[str, int]:
+        """Where the streams of `runs` stand, by wallet id, as in `Appended.revisions`; nothing is written.
+
+        Raises as `append` does.
+        """
+        return await self._on_connection(lambda connection: self._locate(connection, runs))
 
     async def is_ready(self) -> None:
         """Ask the server for something small; raise `Unavailable` where it does not answer, `Fatal` as `append`."""
@@ -78,27 +85,54 @@ class EventStore:
         if connection is not None:
             await connection.close()
 
+    async def _on_connection(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            with kurrentdb_errors():
+                return await call(await self._connected())
+        except (Unavailable, Fatal):
+            # The next attempt looks for the leader anew: it may have moved.
+            await self.close()
+            raise
+
     async def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = await connect(self._uri)
         return self._connection
 
+    async def _locate(self, connection: Connection, runs: Sequence[Run]) -> dict[str, int]:
+        if self._has_append_records:
+            try:
+                return await AppendRecords(connection).locate(runs, timeout_s=CALL_TIMEOUT_S)
+            except CallMissing:
+                self._call_is_missing()
+        at_once = asyncio.Semaphore(APPENDS_AT_ONCE)
+        append_to_stream = AppendToStream(connection)
+
+        async def locate(run: Run) -> tuple[str, int]:
+            async with at_once:
+                return run.wallet_id, await append_to_stream.locate(run.wallet_id, timeout_s=CALL_TIMEOUT_S)
+
+        return dict(await asyncio.gather(*map(locate, runs)))
+
+    def _call_is_missing(self) -> None:
+        self._has_append_records = False
+        log.warning("append_records_missing", means="one append for each stream: slower, as safe")
+
     async def _append(self, connection: Connection, runs: Sequence[Run]) -> Appended:
         if self._has_append_records:
             try:
-                revisions = await AppendRecords(connection)(runs, timeout_s=CALL_TIMEOUT_S)
+                revisions, misplaced = await AppendRecords(connection)(runs, timeout_s=CALL_TIMEOUT_S)
             except CallMissing:
-                self._has_append_records = False
-                log.warning("append_records_missing", means="one append for each stream: slower, as safe")
+                self._call_is_missing()
             else:
-                return Appended(runs, revisions) if revisions else Appended()
+                return Appended(runs, revisions, misplaced=misplaced) if revisions else Appended(misplaced=misplaced)
         return await _append_each(AppendToStream(connection), runs)
 
 
 async def _append_each(append_to_stream: AppendToStream, runs: Sequence[Run]) -> Appended:
     at_once = asyncio.Semaphore(APPENDS_AT_ONCE)
 
-    async def append(run: Run) -> int | Exception | None:
+    async def append(run: Run) -> int | Misplaced | Exception | None:
         async with at_once:
             try:
                 return await append_to_stream(run, timeout_s=CALL_TIMEOUT_S)
@@ -115,4 +149,5 @@ async def _append_each(append_to_stream: AppendToStream, runs: Sequence[Run]) ->
         [run for run in runs if run.wallet_id in revisions],
         revisions,
         [run for run, outcome in outcomes if isinstance(outcome, Exception)],
+        {run.wallet_id: outcome.revision for run, outcome in outcomes if isinstance(outcome, Misplaced)},
     )
