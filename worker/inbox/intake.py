@@ -119,9 +119,9 @@ class Intake:
         """Try parked commands again, for ever."""
         while True:
             await asyncio.sleep(RETRY_S)
-            waiting = list(self.parking.waiting)
-            if not waiting:
+            if not self.parking.waiting:
                 continue
+            waiting = [waiting for waiting in self.parking.waiting if waiting.partition.owned]
             outcomes = await settle(self.engine, [w.received for w in waiting], Parked())
             ran = [(w, outcome) for w, outcome in zip(waiting, outcomes, strict=True) if outcome is not None]
             answered = [self._answer(w.partition, w.record, w.received, outcome) for w, outcome in ran]
@@ -129,7 +129,7 @@ class Intake:
             if answered:
                 await self.pipeline.put(Batch(answered, {}))
                 await self.pipeline.drained()
-            self.parking.leave(w for w, _ in ran)
+            await self.parking.leave([w for w, _ in ran])
             await commit_answered(self.consumer(), {w.partition for w, _ in ran})
 
     async def _run(self, batch: Sequence[Taken]) -> None:
@@ -141,6 +141,10 @@ class Intake:
 
     async def _decide(self, batch: Sequence[Taken], took_ms: dict[str, float]) -> list[Answered]:
         """Decode and settle `batch`. What is left out is parked, or belongs to a partition that was taken away."""
+        async with self.parking.settling:
+            return await self._decide_alone(batch, took_ms)
+
+    async def _decide_alone(self, batch: Sequence[Taken], took_ms: dict[str, float]) -> list[Answered]:
         if self.closed:
             return []
         self.deciding = batch

@@ -6,6 +6,7 @@ every `RETRY_S`; until they ran, nothing on their wallets, nor under their recor
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -29,11 +30,16 @@ class Waiting:
 
 @dataclass(slots=True)
 class ParkingLot:
-    """The commands that wait, in order. `parked` says what must not overtake them."""
+    """The commands that wait, in order. `parked` says what must not overtake them.
+
+    `settling` is held from a batch's first decision until what it parked has entered. `leave` needs it: until then
+    `parked` says more than `waiting`, and to make it anew would let a later command overtake a parked one.
+    """
 
     consumer: Callable[[], AIOKafkaConsumer]
     parked: Parked = field(default_factory=Parked)
     waiting: list[Waiting] = field(default_factory=list)
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def enter(self, waiting: Waiting) -> None:
         """Park a command that `settle` did not run."""
@@ -42,8 +48,12 @@ class ParkingLot:
         if waiting.partition.owned:
             self.consumer().pause(waiting.partition.id)
 
-    def leave(self, ran: Iterable[Waiting]) -> None:
+    async def leave(self, ran: Iterable[Waiting]) -> None:
         """Let those go that ran meanwhile, and forget those whose partitions are no longer ours."""
+        async with self.settling:
+            self._leave(ran)
+
+    def _leave(self, ran: Iterable[Waiting]) -> None:
         gone = {id(waiting) for waiting in ran}
         left = [waiting for waiting in self.waiting if id(waiting) in gone or not waiting.partition.owned]
         self.waiting = [waiting for waiting in self.waiting if id(waiting) not in gone and waiting.partition.owned]
