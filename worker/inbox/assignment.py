@@ -109,7 +109,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         claims = []
         for id_, group in groupby(records, key=lambda record: TopicPartition(record.topic, record.partition)):
             partition = self.owned.get(id_)
-            if partition is not None:
+            if partition is not None and partition.owned:
                 claimed = await self._claim(partition, list(group))
                 if claimed:
                     partition.next_offset = claimed[-1].offset + 1

@@ -83,7 +83,7 @@ class Intake:
             self.metrics.stage_seconds.labels("fetch").observe(time.perf_counter() - self.ready_since)
             left = self.left = [(partition, deque(records)) for partition, records in claims]
             for partition, records in left:
-                if partition.lone:
+                if partition.lone and partition.owned:
                     await self._run_lone(partition, records.popleft())
             while batch := _next_batch(left):
                 await self._run(batch)
@@ -187,6 +187,8 @@ class Intake:
             return
         mark, no_mark = f"trying {partition.trying + 1}", ""
         if not await commit(self.consumer(), {partition.id: (record.offset, mark)}):
+            # The record is dropped, so nothing behind it may run: all of it comes again with the next assignment.
+            partition.owned = False
             return
         took_ms: dict[str, float] = {}
         deciding = asyncio.create_task(self._decide([(partition, record)], took_ms))
@@ -244,6 +246,8 @@ def _next_batch(left: Sequence[tuple[Partition, deque[ConsumerRecord]]]) -> list
     batch: list[Taken] = []
     size = parts = 0
     for partition, records in left:
+        if not partition.owned:
+            continue
         for _ in range(partition.take(len(records))):
             value = records[0].value or b""
             size += len(value)
