@@ -122,7 +122,7 @@ def fail(failed: Failed, decided: Decided) -> None:
     reply = rejected_reply(failed.command_id, failed.type, format_time(decided.now), INTERNAL_ERROR)
     row = RecordedCommand(
         failed.command_id,
-        failed.attempt,
+        _attempt_after(before),
         failed.type or UNREAD,
         failed.fingerprint,
         [],
@@ -132,6 +132,11 @@ def fail(failed: Failed, decided: Decided) -> None:
         failed.received_at,
     )
     decided.outcomes.append(Outcome(INTERNAL_ERROR.code, reply, recorded=row))
+
+
+def _attempt_after(before: Ran | None) -> int:
+    """The attempt to record: what a header says means nothing where nothing failed, and two must not both be stored."""
+    return 1 if before is None else before.attempt + 1
 
 
 def _recalled(received: Received, decided: Decided) -> Outcome | None:
@@ -199,7 +204,8 @@ def _record(
     happened: Sequence[tuple[Entry, NewEvent]] = (),
 ) -> Outcome:
     """Remember the command for those behind it in this batch, and for ever: its row in `commands`."""
-    command, attempt = received.command, received.envelope.attempt
+    command = received.command
+    attempt = _attempt_after(decided.ran.get(command.command_id))
     made = tuple((entry.wallet_id, entry.version) for entry, _ in happened)
     decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)
     row = RecordedCommand(
