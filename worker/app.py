@@ -108,6 +108,7 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
             return False
         return not commands.tasks or any(not task.done() for task in commands.tasks)
 
+    _watch_polls(commands, lambda: process)
     process = Process(settings, lambda: cast(AIOKafkaConsumer, commands.consumer), consuming, app.exit)
     app.on_startup(process.start)
     app.on_shutdown(process.drain)
@@ -139,6 +140,16 @@ def _raw_subscriber(broker: KafkaBroker, *topics: str, **arguments: Any) -> Batc
         **arguments,
     )
     return subscriber
+
+
+def _watch_polls(subscriber: BatchSubscriber, process: Callable[[], Process]) -> None:
+    """Have the process know of each poll: FastStream would go on after a failed one as if it had read nothing."""
+    read = subscriber.get_msg
+
+    async def poll(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        return await process().poll(lambda: read(consumer))
+
+    subscriber.get_msg = poll  # type: ignore[method-assign]
 
 
 def _broker_security(settings: Settings) -> BaseSecurity | None:

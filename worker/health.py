@@ -59,9 +59,11 @@ class Watched:
 
     async def goes_on(self) -> None:
         """Raise where a partition is stopped."""
-        stopped = sorted(str(p.id) for p in self.owned() if p.stopped_at is not None)
+        stopped = sorted(
+            f"{p.id.topic}-{p.id.partition}: {p.stopped_why}" for p in self.owned() if p.stopped_at is not None
+        )
         if stopped:
-            raise Unavailable(f"the stores contradict each other, `wallex verify` says where; stopped: {stopped}")
+            raise Unavailable(f"stopped, see the log's `partition_stopped`: {stopped}")
 
     async def has_postgres(self) -> None:
         """Raise where Postgres does not answer."""

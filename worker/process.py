@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -45,6 +45,8 @@ EXIT_FATAL = 70
 """`EX_SOFTWARE` of sysexits.h: the process could not go on, and said why."""
 DRAIN_TIMEOUT_S = 30.0
 STOP_DEADLINE_S = 60.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +114,18 @@ class Process:
             await self.intake.take(await self.assignment.claim(records))
         except Exception as error:  # noqa: BLE001 - the batch boundary
             self.stop(error)
+
+    async def poll(self, poll: Callable[[], Awaitable[T]]) -> T:
+        """Await a poll of the consumer; where it fails, what it may have lost is read again."""
+        try:
+            return await poll()
+        except Exception:
+            if self.assignment is not None:
+                self.assignment.seek_back()
+            raise
+        finally:
+            if self.assignment is not None:
+                self.assignment.note_poll()
 
     def stop(self, error: Exception) -> None:
         """End the process because of `error`; the first one counts."""

@@ -9,7 +9,8 @@ were read stop the worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from itertools import groupby
 
 import structlog
@@ -20,6 +21,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from worker.errors import Fatal, Unavailable
 from worker.inbox.partitions import Partition, read_trying
 from worker.kafka import share_out_anew
+from worker.kafka_fetch import find_unreadable
 from worker.retry import until_available
 
 LOOK_EVERY_S = 1.0
@@ -55,11 +57,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stop = stop
         self._settled = asyncio.Event()
         self._shared_out: dict[str, int] = {}
+        self._number = self._polled_in = 0
         self.owned: dict[TopicPartition, Partition] = {}
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Let what is in flight be answered, then forget the partitions (aiokafka always revokes all)."""
         self._settled.clear()
+        self._number += 1
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._drained()
@@ -91,6 +95,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            self._stop_unreadable()
             before, self._shared_out = self._shared_out, self._partitions()
             if any(count > before.get(topic, count) for topic, count in self._shared_out.items()):
                 log.info("partitions_added", topics=self._shared_out)
@@ -103,34 +108,79 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         known = {} if consumer is None else {t: consumer.partitions_for_topic(t) for t in consumer.subscription()}
         return {topic: len(partitions) for topic, partitions in known.items() if partitions}
 
+    def note_poll(self) -> None:
+        """A poll ended just now: its records belong to the assignment of this moment."""
+        self._polled_in = self._number
+
+    def seek_back(self) -> None:
+        """Read each partition again from what was handed over last: a poll failed, and may have lost records."""
+        for partition in self.owned.values():
+            if partition.next_offset is not None:
+                self._seek(partition, partition.next_offset)
+
     async def claim(self, records: Iterable[ConsumerRecord]) -> list[Claim]:
         """Which of a poll's `records` are to be run, by partition; raise `Fatal` where some were deleted unread."""
         await self._settled.wait()
+        if self._polled_in != self._number:
+            # Fetched before a rebalance: Kafka will deliver them again from where this assignment begins.
+            return []
         claims = []
         for id_, group in groupby(records, key=lambda record: TopicPartition(record.topic, record.partition)):
             partition = self.owned.get(id_)
-            if partition is not None and partition.owned:
-                claimed = await self._claim(partition, list(group))
-                if claimed:
+            if partition is not None and partition.owned and partition.stopped_at is None:
+                claimed = list(group)
+                if await self._is_next(partition, claimed[0].offset):
                     partition.next_offset = claimed[-1].offset + 1
                     claims.append((partition, claimed))
         return claims
 
-    async def _claim(self, partition: Partition, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+    async def _is_next(self, partition: Partition, offset: int) -> bool:
+        """Whether the record at `offset` comes next in its partition; if not, nothing of this poll is taken of it.
+
+        Offsets that do not come are no proof that they never were: a poll may have lost them. So a gap is believed
+        only when it comes a second time, after a seek to the offset that was expected.
+        """
         expected = partition.next_offset
-        new = [record for record in records if expected is None or record.offset >= expected]
-        if not new or new[0].offset == expected:
-            return new
-        try:
-            position = await self._consumer().position(partition.id)
-        except IllegalStateError:
-            return []
-        if position <= new[-1].offset:
-            # Fetched before a rebalance: Kafka will deliver them again from where this time begins.
-            return []
-        if expected is not None:
-            await self._refuse_deleted(partition, expected)
-        return new
+        if expected is None or offset == expected:
+            partition.gap = None
+            return True
+        if offset < expected:
+            # aiokafka begins anew where its position is gone: the log is shorter than it was.
+            self._stop_partition(
+                partition, expected, f"its log begins again: offset {offset} came after {expected - 1}"
+            )
+            return False
+        if partition.gap != (expected, offset):
+            partition.gap = expected, offset
+            self._seek(partition, expected)
+            return False
+        await self._refuse_deleted(partition, expected)
+        partition.gap = None
+        return True
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        # Suppressed: a partition that is no longer ours is read from its committed offset by its next owner.
+        with suppress(IllegalStateError):
+            self._consumer().seek(partition.id, offset)
+
+    def _stop_partition(self, partition: Partition, offset: int, why: str) -> None:
+        if partition.stop_at(offset, why) and partition.owned:
+            with suppress(IllegalStateError):
+                self._consumer().pause(partition.id)
+            log.error(
+                "partition_stopped",
+                partition=str(partition.id),
+                offset=offset,
+                why=why,
+                what_to_do="see what was lost, set the group's offset of this partition by hand, restart the worker",
+            )
+
+    def _stop_unreadable(self) -> None:
+        """Stop the partitions of which aiokafka could not read what comes next."""
+        for partition in self.owned.values():
+            why = find_unreadable(self._consumer(), partition.id)
+            if why is not None and partition.stopped_at is None:
+                self._stop_partition(partition, partition.next_offset or 0, f"its next records cannot be read: {why}")
 
     async def _refuse_deleted(self, partition: Partition, expected: int) -> None:
         beginning = (await self._consumer().beginning_offsets([partition.id]))[partition.id]

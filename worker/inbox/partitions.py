@@ -23,7 +23,8 @@ class Partition:
 
     `next_offset` is the next record's to be taken, None until the first where nothing was committed. `trying` is how
     often a process has begun with that record and not come back. `limit` is how many records may be taken at once:
-    the first alone, then ever more, so that a record that kills its process is soon alone.
+    the first alone, then ever more, so that a record that kills its process is soon alone. `gap` is one that was seen
+    once: the offset that was expected, and the one that came.
     """
 
     id: TopicPartition
@@ -33,6 +34,8 @@ class Partition:
     lone: bool = True
     owned: bool = True
     stopped_at: int | None = None
+    stopped_why: str = ""
+    gap: tuple[int, int] | None = None
     answered: int | None = None
     committed: int | None = None
     waiting: set[int] = field(default_factory=set)
@@ -48,9 +51,10 @@ class Partition:
         self.limit = min(self.limit * 2, BATCH_RECORDS_MAX)
         return taken
 
-    def stop_at(self, offset: int) -> bool:
+    def stop_at(self, offset: int, why: str = "its wallets' stores contradict each other") -> bool:
         """Hold the offset back for good; whether the partition went on until now."""
         went_on = self.stopped_at is None
+        self.stopped_why = self.stopped_why or why
         self.stopped_at = offset if self.stopped_at is None else min(self.stopped_at, offset)
         return went_on
 

@@ -1,0 +1,125 @@
+"""Which records of a poll are to be run: in order, none left out, and none of another log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from structlog.testing import capture_logs
+
+from worker.errors import Fatal
+from worker.inbox.assignment import Assignment
+from worker.inbox.partitions import Partition
+
+ONE, OTHER = TopicPartition("commands", 0), TopicPartition("commands", 1)
+
+
+class Consumer:
+    """Stands for aiokafka's consumer: remembers seeks and pauses."""
+
+    def __init__(self) -> None:
+        self.seeks: list[tuple[TopicPartition, int]] = []
+        self.paused: list[TopicPartition] = []
+        self.beginning = 0
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.seeks.append((partition, offset))
+
+    def pause(self, partition: TopicPartition) -> None:
+        self.paused.append(partition)
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.beginning)
+
+
+class Owner:
+    """An assignment of two partitions, each to go on at offset 10."""
+
+    def __init__(self) -> None:
+        self.consumer = Consumer()
+        unused: Any = None
+        self.assignment = Assignment(
+            unused, "group", lambda: self.consumer, drained=unused, abandon=unused, stop=unused
+        )
+        self.assignment.owned = {id_: Partition(id_, 10) for id_ in (ONE, OTHER)}
+        self.assignment._settled.set()
+
+    async def claim(self, *polled: tuple[TopicPartition, int]) -> list[tuple[TopicPartition, list[int]]]:
+        """The partitions and offsets of a poll that are to be run."""
+        self.assignment.note_poll()
+        claims = await self.assignment.claim([record(*one) for one in polled])
+        return [(partition.id, [one.offset for one in records]) for partition, records in claims]
+
+
+def record(partition: TopicPartition, offset: int) -> ConsumerRecord:
+    return ConsumerRecord(*partition, offset, 0, 0, b"key", b"{}", None, 3, 2, ())
+
+
+@pytest.fixture
+async def owner():
+    return Owner()
+
+
+async def test_a_gap_is_not_believed_the_first_time(owner):
+    """A poll may have lost what lies between: it is asked for again, and the other partitions go on."""
+    assert await owner.claim((ONE, 12), (ONE, 13), (OTHER, 10)) == [(OTHER, [10])]
+    assert owner.consumer.seeks == [(ONE, 10)]
+
+    assert await owner.claim((ONE, 10), (ONE, 11), (ONE, 12)) == [(ONE, [10, 11, 12])]
+
+
+async def test_a_gap_that_comes_again_is_one_of_the_log(owner):
+    """Where a transaction ended, Kafka left a marker: no record has its offset."""
+    assert await owner.claim((ONE, 11)) == []
+    assert await owner.claim((ONE, 11)) == [(ONE, [11])]
+    assert owner.consumer.seeks == [(ONE, 10)]
+
+    # Another gap is another question.
+    assert await owner.claim((ONE, 15)) == []
+
+
+async def test_another_gap_at_the_same_offset_is_not_the_one_that_was_seen(owner):
+    """What is found after the seek begins elsewhere: asked once more."""
+    assert await owner.claim((ONE, 15)) == []
+    assert await owner.claim((ONE, 12)) == []
+    assert await owner.claim((ONE, 12)) == [(ONE, [12])]
+
+
+async def test_a_gap_whose_records_were_deleted_ends_the_process(owner):
+    """Commands were deleted unread."""
+    owner.consumer.beginning = 11
+    await owner.claim((ONE, 11))
+
+    with pytest.raises(Fatal, match="deleted unread"):
+        await owner.claim((ONE, 11))
+
+
+async def test_an_offset_that_goes_back_stops_its_partition_alone(owner):
+    """The log became shorter: what comes now under old offsets are other commands, and nobody may skip them."""
+    with capture_logs() as logs:
+        assert await owner.claim((ONE, 3), (ONE, 10), (OTHER, 10)) == [(OTHER, [10])]
+
+    assert owner.consumer.paused == [ONE]
+    stopped = owner.assignment.owned[ONE]
+    assert (stopped.stopped_at, stopped.next_offset) == (10, 10)
+    assert [(line["event"], line["offset"]) for line in logs] == [("partition_stopped", 10)]
+    assert await owner.claim((ONE, 10), (OTHER, 11)) == [(OTHER, [11])]
+
+
+async def test_records_of_another_assignment_are_dropped(owner):
+    """Fetched before a rebalance, handled after it: they come again from the committed offset."""
+    owner.assignment.note_poll()
+    owner.assignment._number += 1
+
+    assert await owner.assignment.claim([record(ONE, 10)]) == []
+    assert owner.assignment.owned[ONE].next_offset == 10
+
+
+async def test_after_a_failed_poll_every_partition_is_read_again_from_what_was_handed_over(owner):
+    """What the poll had taken of other partitions went with the exception."""
+    await owner.claim((ONE, 10))
+
+    owner.assignment.seek_back()
+
+    assert owner.consumer.seeks == [(ONE, 11), (OTHER, 10)]
