@@ -40,6 +40,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 MIGRATION_STATEMENT_TIMEOUT_MS = 600_000
 """An index on a large table takes its time; waiting for a lock stays as short as ever."""
 
+# Alive and useless: a session that may not write, that lost its prepared statements or its rights, or is being ended.
+_USELESS = ("25006", "26000", "42501", "57P0")
+
 log = structlog.get_logger(__name__)
 
 
@@ -93,11 +96,11 @@ async def raw_connection(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
         try:
             yield raw
             reusable = not raw.is_in_transaction()
-        except asyncpg.PostgresError:
+        except asyncpg.PostgresError as error:
             # The server itself answered, so what state it is in is known. After anything else it is not.
             if raw.is_in_transaction() and not raw.is_closed():
                 await raw.execute("ROLLBACK")
-            reusable = True
+            reusable = not (error.sqlstate or "").startswith(_USELESS)
             raise
         finally:
             if not reusable:

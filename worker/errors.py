@@ -266,8 +266,8 @@ _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[WallexError]], ...] = (
             asyncpg.DeadlockDetectedError,
             asyncpg.SerializationError,
             asyncpg.UniqueViolationError,
-            # The tables were migrated under a prepared statement.
-            asyncpg.InvalidCachedStatementError,
+            asyncpg.InvalidCachedStatementError,  # the tables were migrated under a prepared statement
+            asyncpg.InvalidSQLStatementNameError,  # a pooler took it away
             asyncpg.OutdatedSchemaCacheError,
         ),
         Conflict,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,6 +28,7 @@ from worker.telemetry.metrics import WorkerMetrics
 WATCH_EVERY_S = 1.0
 ASK_EVERY_S = 5.0
 ANSWER_S = 5.0
+IS_WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 DEAD_LOOPS_MAX = 5
 """So many looks in a row at a dead loop: FastStream restarts one that failed, which takes it a moment."""
 
@@ -66,9 +68,11 @@ class Watched:
             raise Unavailable(f"stopped, see the log's `partition_stopped`: {stopped}")
 
     async def has_postgres(self) -> None:
-        """Raise where Postgres does not answer."""
+        """Raise where Postgres does not answer, or takes no writes."""
         async with raw_connection(self.engine) as connection:
-            await connection.execute("SELECT 1")
+            if not await connection.fetchval(IS_WRITABLE):
+                # Raised in here, so that the session leaves the pool: the server may take writes in another one.
+                raise asyncpg.ReadOnlySQLTransactionError("Postgres takes no writes: a standby, or read-only")
 
     def live_checks(self) -> list[Check]:
         """What a dead process fails: to be restarted."""

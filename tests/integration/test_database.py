@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.postgres import administrator, empty_database
 from worker.database import create_engine, raw_connection, raw_transaction
+from worker.health import Watched
 from worker.settings import Settings
 
 
@@ -215,3 +216,57 @@ async def test_the_engine_does_not_show_the_password(environment):
     engine = create_engine(Settings.load({**environment, "DB_PASSWORD": "h1dden"}))
 
     assert "h1dden" not in f"{engine!r} {engine.url}"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        ("SET default_transaction_read_only = on", asyncpg.ReadOnlySQLTransactionError),
+        ("SET ROLE pg_monitor", asyncpg.InsufficientPrivilegeError),
+    ],
+)
+async def test_a_session_that_is_alive_and_useless_leaves_the_pool(engine, environment, spoil, error):
+    """It answers, and every command on it fails: what it is asked next must go to another one."""
+    async with raw_connection(engine) as connection:
+        spoilt = connection.get_server_pid()
+        await connection.execute(spoil)
+
+    with pytest.raises(error):
+        async with raw_transaction(engine) as connection:
+            assert connection.get_server_pid() == spoilt
+            await connection.execute("INSERT INTO marks VALUES ('a')")
+
+    async with raw_transaction(engine) as connection:
+        assert connection.get_server_pid() != spoilt
+        await connection.execute("INSERT INTO marks VALUES ('b')")
+    assert await marks(environment) == ["b"]
+
+
+async def test_a_session_whose_prepared_statements_are_gone_leaves_the_pool(engine):
+    """A pooler took them away: a new session has its own."""
+    async with raw_connection(engine) as connection:
+        spoilt = connection.get_server_pid()
+        await connection.fetch("SELECT name FROM marks")
+        await connection.execute("DEALLOCATE ALL")
+
+    with pytest.raises(asyncpg.InvalidSQLStatementNameError):
+        async with raw_connection(engine) as connection:
+            await connection.fetch("SELECT name FROM marks")
+
+    assert await backend(engine) != spoilt
+
+
+async def test_a_server_that_takes_no_writes_is_not_ready(engine, environment):
+    """A standby, or a database that was made read-only: it answers every question but the one that counts."""
+    watched = Watched(engine, *[None] * 7)
+    await watched.has_postgres()
+    async with administrator(environment) as admin:
+        name = environment["DB_NAME"]
+        await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        await engine.dispose()
+
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError, match="takes no writes"):
+            await watched.has_postgres()
+        await admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+
+    await watched.has_postgres()

@@ -18,6 +18,7 @@ NAMED = {
     asyncpg.SerializationError("x"): Conflict,
     asyncpg.UniqueViolationError("x"): Conflict,
     asyncpg.InvalidCachedStatementError("x"): Conflict,
+    asyncpg.InvalidSQLStatementNameError("x"): Conflict,
     asyncpg.OutdatedSchemaCacheError("x"): Conflict,
     asyncpg.CannotConnectNowError("x"): Unavailable,
     asyncpg.AdminShutdownError("x"): Unavailable,
