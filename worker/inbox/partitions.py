@@ -51,7 +51,7 @@ class Partition:
         self.limit = min(self.limit * 2, BATCH_RECORDS_MAX)
         return taken
 
-    def stop_at(self, offset: int, why: str = "its wallets' stores contradict each other") -> bool:
+    def stop_at(self, offset: int, why: str = "the stores contradict each other, `wallex verify` says where") -> bool:
         """Hold the offset back for good; whether the partition went on until now."""
         went_on = self.stopped_at is None
         self.stopped_why = self.stopped_why or why
