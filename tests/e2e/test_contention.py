@@ -10,27 +10,18 @@ from contextlib import contextmanager
 
 from tests.support.commands import Command, create_wallet, credit, new_id, transfer
 from tests.support.invariants import check
-from tests.support.ledger import engine_of
+from tests.support.ledger import fail_commands
 from tests.support.replies import code
-from worker.database import raw_connection
 
 COMMANDS = 3_000
 VOLLEY = 150
 INSTANCES = ("a", "b")
 HOT_WALLETS = 4
+FAILS = "fails"
 FAILING_PART = 0.01
 """So many commands fail by themselves, and their batch is halved until they stand alone."""
 KILL_EVERY = 5
 """A worker is killed and started anew after so many volleys."""
-
-FAIL_BY_REFERENCE = """
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.reference = 'fails' THEN RAISE EXCEPTION 'nobody thought of this'; END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER fail BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail();
-"""
 
 
 @contextmanager
@@ -47,24 +38,23 @@ def busy_cores(count: int = 2) -> Iterator[None]:
 
 async def test_each_event_is_at_the_revision_that_it_names_whatever_two_workers_do(world):
     """A batch is halved, and the other worker moves the same wallet between its two transactions."""
-    async with engine_of(world.environment) as engine, raw_connection(engine) as connection:
-        await connection.execute(FAIL_BY_REFERENCE)
     chance = random.Random(4)
     replies = await world.topic(world.reply_topic)
     wallets = [new_id() for _ in range(HOT_WALLETS)]
     sent = await world.send(map(create_wallet, wallets))
 
     with busy_cores():
-        running = {instance: world.start(instance) for instance in INSTANCES}
-        for number in range(COMMANDS // VOLLEY):
-            sent += await world.send(volley(chance, wallets))
-            # Not all of them: the next volley comes while this one is still being run.
-            await replies.until_count(len(sent) - VOLLEY)
-            if number % KILL_EVERY == KILL_EVERY - 1:
-                instance = chance.choice(INSTANCES)
-                running[instance].kill()
-                running[instance] = world.start(instance)
-        found = await replies.until_answered(sent)
+        async with fail_commands(world.environment, "reference", FAILS):
+            running = {instance: world.start(instance) for instance in INSTANCES}
+            for number in range(COMMANDS // VOLLEY):
+                sent += await world.send(volley(chance, wallets))
+                # Not all of them: the next volley comes while this one is still being run.
+                await replies.until_count(len(sent) - VOLLEY)
+                if number % KILL_EVERY == KILL_EVERY - 1:
+                    instance = chance.choice(INSTANCES)
+                    running[instance].kill()
+                    running[instance] = world.start(instance)
+            found = await replies.until_answered(sent)
 
     assert "InternalError" in {code(reply) for reply in found}
     assert [await worker.stop() for worker in running.values()] == [0, 0]
@@ -79,7 +69,7 @@ def volley(chance: random.Random, wallets: list[str]) -> Iterator[Command]:
         source, target = chance.sample(wallets[:HOT_WALLETS], 2)
         kind = chance.random()
         if kind < FAILING_PART:
-            yield credit(source, reference="fails")
+            yield credit(source, reference=FAILS)
         elif kind < 0.1:
             wallets.append(new_id())
             yield create_wallet(wallets[-1])

@@ -7,36 +7,21 @@ from collections.abc import Sequence
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from tests.support.commands import Command, Record, create_wallet, credit, new_id, record_of
+from tests.support.commands import Command, NotUtf8, Record, create_wallet, credit, new_id, record_of
 from tests.support.invariants import check
 from tests.support.replies import code
 from tests.support.world import World
-from worker import kafka_fetch
-
-assert kafka_fetch, "the checker reads the same topic, and needs the same lenient reader"
 
 CREDITS = 40
 
 
-class NotUtf8(str):
-    """A header name as a Latin-1 client writes it."""
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfe"
-
-
-def batch_of(world: World, command: Command, builder: _DefaultRecordBatchBuilderPy, name: str = "name") -> BatchBuilder:
-    """A batch of one record with a header `name`, made by `builder`."""
+def batch_of(world: World, command: Command) -> BatchBuilder:
+    """A batch of one record with a header whose name is not UTF-8."""
     batch = world.producer.create_batch()
-    batch._builder = builder
-    record = record_of(command)
-    batch.append(key=record.key, value=record.value, timestamp=None, headers=[(name, b""), ("correlation_id", b"odd")])
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 2**20)
+    record, headers = record_of(command), [(NotUtf8("name"), b""), ("correlation_id", b"odd")]
+    batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
     return batch
-
-
-async def send_batch(world: World, batch: BatchBuilder) -> None:
-    """Publish `batch` on partition 0."""
-    await (await world.producer.send_batch(batch, world.command_topic, partition=0))
 
 
 def credits_to(wallets: Sequence[str]) -> list[Record]:
@@ -56,8 +41,8 @@ async def test_a_header_name_that_is_not_utf_8_costs_no_command(world):
     replies = await world.topic(world.reply_topic)
     wallets, sent = await open_wallets(world)
     sent += await world.send(credits_to(wallets))
-    builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 2**20)
-    await send_batch(world, batch_of(world, credit(wallets[0]), builder, NotUtf8("name")))
+    odd = await world.producer.send_batch(batch_of(world, credit(wallets[0])), world.command_topic, partition=0)
+    await odd
     sent += await world.send(credits_to(wallets))
 
     worker = world.start("a")

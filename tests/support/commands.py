@@ -30,6 +30,13 @@ class Record:
     partition: int | None = None
 
 
+class NotUtf8(str):
+    """A header name as a Latin-1 client writes it, for aiokafka's record builder in Python."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
 def new_id() -> str:
     """An id that nobody else has."""
     return str(uuid4())

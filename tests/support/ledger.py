@@ -51,14 +51,14 @@ SELECT (SELECT array_agg((command_id, wallet_id, version) ORDER BY wallet_id, ve
         FROM commands, unnest(event_wallet_ids, event_versions) AS made(wallet_id, version))
 """
 
-# Nothing of this command can be written: as a bug of ours would have it.
-FAIL_ONE_COMMAND = """
-CREATE FUNCTION fail_one_command() RETURNS trigger LANGUAGE plpgsql AS $$
+# Nothing of such a command can be written: as a bug of ours would have it.
+FAIL_COMMANDS = """
+CREATE FUNCTION fail_commands() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.command_id = '{}' THEN RAISE EXCEPTION 'this one fails'; END IF;
+    IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'this one fails'; END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER fail_one_command BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail_one_command();
+CREATE TRIGGER fail_commands BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail_commands();
 """
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
@@ -124,10 +124,17 @@ async def until_over(environment: Mapping[str, str], time: datetime) -> None:
 @asynccontextmanager
 async def fail_one_command(environment: Mapping[str, str], command_id: str) -> AsyncIterator[None]:
     """Let a command fail in Postgres inside the block, whenever it would make an event."""
-    async with administrator(environment, environment["DB_NAME"]) as connection:
-        await connection.execute(FAIL_ONE_COMMAND.format(command_id))
+    async with fail_commands(environment, "command_id", command_id):
         yield
-        await connection.execute("DROP FUNCTION fail_one_command CASCADE")
+
+
+@asynccontextmanager
+async def fail_commands(environment: Mapping[str, str], column: str, value: str) -> AsyncIterator[None]:
+    """Let commands fail in Postgres inside the block, whenever they would make an entry with `value` in `column`."""
+    async with administrator(environment, environment["DB_NAME"]) as connection:
+        await connection.execute(FAIL_COMMANDS.format(column=column, value=value))
+        yield
+        await connection.execute("DROP FUNCTION fail_commands CASCADE")
 
 
 @asynccontextmanager

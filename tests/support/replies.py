@@ -10,6 +10,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+import worker.kafka_fetch  # noqa: F401 - for its effect: topics are read by the same lenient reader as the worker's
+
 PATIENCE_S = 45.0
 """How long to wait for a first further record: longer than a dead worker's session lasts in Kafka."""
 

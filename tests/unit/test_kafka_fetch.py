@@ -11,17 +11,11 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from structlog.testing import capture_logs
 
+from tests.support.commands import NotUtf8
 from worker.kafka_fetch import find_unreadable
 
 PARTITION = TopicPartition("commands", 0)
 COUNT = 4
-
-
-class NotUtf8(str):
-    """A header name as a Latin-1 client writes it."""
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfe"
 
 
 class State:

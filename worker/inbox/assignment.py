@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.errors import Fatal, Unavailable
-from worker.inbox.partitions import Partition, read_trying
+from worker.inbox.partitions import Partition, read_trying, stop_partition
 from worker.kafka import share_out_anew
 from worker.kafka_fetch import find_unreadable
 from worker.retry import until_available
@@ -27,6 +27,7 @@ from worker.retry import until_available
 LOOK_EVERY_S = 1.0
 DRAIN_TIMEOUT_S = 20.0
 """How long a rebalance is held up so that what is in flight is answered by the worker that began it."""
+WHEN_RECORDS_ARE_LOST = "see what was lost, set the group's offset of this partition by hand, restart the worker"
 
 log = structlog.get_logger(__name__)
 
@@ -146,9 +147,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             return True
         if offset < expected:
             # aiokafka begins anew where its position is gone: the log is shorter than it was.
-            self._stop_partition(
-                partition, expected, f"its log begins again: offset {offset} came after {expected - 1}"
-            )
+            why = f"its log begins again: offset {offset} came after {expected - 1}"
+            stop_partition(self._consumer(), partition, expected, why, WHEN_RECORDS_ARE_LOST)
             return False
         if partition.gap != (expected, offset):
             partition.gap = expected, offset
@@ -163,24 +163,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         with suppress(IllegalStateError):
             self._consumer().seek(partition.id, offset)
 
-    def _stop_partition(self, partition: Partition, offset: int, why: str) -> None:
-        if partition.stop_at(offset, why) and partition.owned:
-            with suppress(IllegalStateError):
-                self._consumer().pause(partition.id)
-            log.error(
-                "partition_stopped",
-                partition=str(partition.id),
-                offset=offset,
-                why=why,
-                what_to_do="see what was lost, set the group's offset of this partition by hand, restart the worker",
-            )
-
     def _stop_unreadable(self) -> None:
         """Stop the partitions of which aiokafka could not read what comes next."""
         for partition in self.owned.values():
-            why = find_unreadable(self._consumer(), partition.id)
-            if why is not None and partition.stopped_at is None:
-                self._stop_partition(partition, partition.next_offset or 0, f"its next records cannot be read: {why}")
+            error = find_unreadable(self._consumer(), partition.id)
+            if error is not None and partition.stopped_at is None:
+                why, offset = f"its next records cannot be read: {error}", partition.next_offset or 0
+                stop_partition(self._consumer(), partition, offset, why, WHEN_RECORDS_ARE_LOST)
 
     async def _refuse_deleted(self, partition: Partition, expected: int) -> None:
         beginning = (await self._consumer().beginning_offsets([partition.id]))[partition.id]

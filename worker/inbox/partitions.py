@@ -8,13 +8,18 @@ records that wait (their wallets are locked, or their stores contradict each oth
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from aiokafka import TopicPartition
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError
 
 BATCH_RECORDS_MAX = 500
 
 TRYING = re.compile(r"trying (\d{1,3})")
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +56,8 @@ class Partition:
         self.limit = min(self.limit * 2, BATCH_RECORDS_MAX)
         return taken
 
-    def stop_at(self, offset: int, why: str = "the stores contradict each other, `wallex verify` says where") -> bool:
-        """Hold the offset back for good; whether the partition went on until now."""
+    def stop_at(self, offset: int, why: str = "") -> bool:
+        """Hold the offset back for good, the first time because of `why`; whether the partition went on until now."""
         went_on = self.stopped_at is None
         self.stopped_why = self.stopped_why or why
         self.stopped_at = offset if self.stopped_at is None else min(self.stopped_at, offset)
@@ -71,6 +76,15 @@ class Partition:
         # Those that wait may be far ahead: batches between them and what is answered are still on their way.
         offset = min([*unanswered, self.answered])
         return offset if self.committed is None or offset > self.committed else None
+
+
+def stop_partition(consumer: AIOKafkaConsumer, partition: Partition, offset: int, why: str, what_to_do: str) -> None:
+    """Keep the offset of a record that must not be passed, take no more from its partition, and say so once."""
+    if partition.stop_at(offset, why) and partition.owned:
+        # Suppressed: a partition that is no longer ours is not read by us any more.
+        with suppress(IllegalStateError):
+            consumer.pause(partition.id)
+        log.error("partition_stopped", partition=str(partition.id), offset=offset, why=why, what_to_do=what_to_do)
 
 
 def read_trying(metadata: str) -> int:

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import structlog
 from aiokafka import AIOKafkaConsumer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -21,6 +20,7 @@ from worker.contracts.envelope import fitting_key, reply_headers
 from worker.crash_points import crash_point
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.offsets import commit_answered
+from worker.inbox.partitions import stop_partition
 from worker.inbox.report import measured, report
 from worker.ledger.decide_batch import Outcome
 from worker.ledger.reply import ACCEPTED, REJECTED
@@ -36,8 +36,8 @@ from worker.telemetry.metrics import WorkerMetrics
 BATCHES_BETWEEN_STAGES = 2
 BATCHES_TO_COMMIT_MAX = 16
 """So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
-
-log = structlog.get_logger(__name__)
+CONTRADICTORY = "the stores contradict each other, `wallex verify` says where"
+WHEN_CONTRADICTORY = "restore the store that is wrong, restart the worker"
 
 
 @dataclass(slots=True)
@@ -123,13 +123,14 @@ class Pipeline:
         runs = runs_of(event for answered in batch.answered for event in answered.outcome.events)
         made = self._unacknowledged(batch, runs)
         proofs = await until_available("postgres", lambda: load_proofs(self.engine, made)) if made else []
+        if proofs:
+            firsts = _firsts(runs)
+            # What comes after our own first event is in the stream only once that one is: it is asked for behind it.
+            runs += [proof for proof in proofs if proof.first > firsts.get(proof.wallet_id, proof.first)]
+            proofs = [proof for proof in proofs if proof.first <= firsts.get(proof.wallet_id, proof.first)]
         # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
         runs = [run for run in runs if run.wallet_id not in self.contradictory]
         proofs = [proof for proof in proofs if proof.wallet_id not in self.contradictory]
-        firsts = {run.wallet_id: run.first for run in reversed(runs)}
-        # What comes after our own first event is in the stream only once that one is: it is asked for behind it.
-        runs += [proof for proof in proofs if proof.first > firsts.get(proof.wallet_id, proof.first)]
-        proofs = [proof for proof in proofs if proof.first <= firsts.get(proof.wallet_id, proof.first)]
         if runs or proofs:
             self.contradictory |= await append_runs(
                 self.store, self.engine, self.metrics, runs, proofs, acknowledged=self.acknowledged
@@ -137,20 +138,21 @@ class Pipeline:
         batch.contradictory = self.contradictory
         self.acknowledged.add([run for run in (*proofs, *runs) if run.wallet_id not in self.contradictory])
 
-    def _unacknowledged(self, batch: Batch, runs: Iterable[Run]) -> dict[str, int]:
+    def _unacknowledged(self, batch: Batch, runs: Sequence[Run]) -> dict[str, int]:
         """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
 
         What the last of `runs` proves is left out: what is repeated of this very batch, and what came before it.
         """
-        proven = {run.wallet_id: run.last for run in runs}
-        firsts = {run.wallet_id: run.first for run in reversed(list(runs))}
+        repeated = [made for answered in batch.answered for made in answered.outcome.made]
+        if not repeated:
+            return {}
+        firsts, lasts = _firsts(runs), {run.wallet_id: run.last for run in runs}
         highest: dict[str, int] = {}
-        for answered in batch.answered:
-            for wallet_id, version in answered.outcome.made:
-                known = max(highest.get(wallet_id, -1), self.acknowledged.version(wallet_id))
-                is_new = firsts.get(wallet_id, version + 1) <= version <= proven.get(wallet_id, -1)
-                if known < version and not is_new:
-                    highest[wallet_id] = version
+        for wallet_id, version in repeated:
+            known = max(highest.get(wallet_id, -1), self.acknowledged.version(wallet_id))
+            is_new = firsts.get(wallet_id, version + 1) <= version <= lasts.get(wallet_id, -1)
+            if known < version and not is_new:
+                highest[wallet_id] = version
         return highest
 
     async def _reply(self, batch: Batch) -> None:
@@ -158,20 +160,15 @@ class Pipeline:
         messages = []
         for answered in batch.answered:
             if not batch.contradictory.isdisjoint(_wallets(answered.outcome)):
-                self._stop_partition(answered)
+                stop_partition(
+                    self.consumer(), answered.partition, answered.record.offset, CONTRADICTORY, WHEN_CONTRADICTORY
+                )
                 continue
             messages.append(reply_message(answered))
             if answered.dead_letter is not None:
                 messages.append(answered.dead_letter)
                 self.metrics.dead_letters.labels(answered.outcome.error_code).inc()
         await until_available("kafka", lambda: self.publisher.publish(messages))
-
-    def _stop_partition(self, answered: Answered) -> None:
-        """Keep the offset of a record whose stores contradict each other, and take no more from its partition."""
-        partition = answered.partition
-        if partition.stop_at(answered.record.offset) and partition.owned:
-            self.consumer().pause(partition.id)
-            log.error("partition_stopped", partition=str(partition.id), offset=answered.record.offset)
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
         """Commit how far each owned partition of `batches`, which are answered, is answered."""
@@ -188,6 +185,11 @@ def reply_message(answered: Answered) -> Message:
     status = ACCEPTED if outcome.error_code is None else REJECTED
     headers = reply_headers(answered.envelope, answered.command_id, status, replayed=outcome.replayed)
     return Message(answered.envelope.reply_topic, fitting_key(answered.record.key), outcome.reply, headers)
+
+
+def _firsts(runs: Sequence[Run]) -> dict[str, int]:
+    """The first version among `runs` of each wallet."""
+    return {run.wallet_id: run.first for run in reversed(runs)}
 
 
 def _wallets(outcome: Outcome) -> Iterable[str]:

@@ -44,18 +44,19 @@ class AppendRecords:
     async def __call__(self, runs: Sequence[Run], *, timeout_s: float) -> tuple[dict[str, int], dict[str, int]]:
         """Append `runs` together, or none of them where a stream stands elsewhere.
 
-        Returns those streams' revisions by wallet id (empty: written), and the revisions of what was accepted at
-        another place than was meant. Several calls where they are larger than `APPEND_BYTES_MAX`: written then means
-        all of them. Raises `CallMissing` where the server has no such call, and `grpc.aio.AioRpcError` for everything
-        else.
+        Returns those streams' revisions by wallet id (empty: written), and, once all is written, the revisions of what
+        was accepted at another place than was meant. Several calls where they are larger than `APPEND_BYTES_MAX`:
+        written then means all of them. Raises `CallMissing` where the server has no such call, and
+        `grpc.aio.AioRpcError` for everything else.
         """
-        misplaced: dict[str, int] = {}
+        written: dict[str, int] = {}
         for request in build_requests(runs):
-            revisions, written = await self._send(request, timeout_s)
+            revisions, answer = await self._send(request, timeout_s)
             if revisions:
-                return revisions, misplaced
-            misplaced |= _misplaced(request, written)
-        return {}, misplaced
+                return revisions, {}
+            written |= {stream.stream: stream.revision for stream in answer.revisions}
+        found = ((run, written.get(STREAM_PREFIX + run.wallet_id, UNNAMED)) for run in runs)
+        return {}, {run.wallet_id: at for run, at in found if at != run.last}
 
     async def locate(self, runs: Sequence[Run], *, timeout_s: float) -> dict[str, int]:
         """Where the streams of `runs` stand, by wallet id; raises as a call does.
@@ -126,21 +127,6 @@ def _add_record(request: streams_v2_pb2.AppendRecordsRequest, stream: str, event
     record.schema.name = event.type
     for name, value in event.properties.items():
         record.properties[name].string_value = value
-
-
-def _misplaced(
-    request: streams_v2_pb2.AppendRecordsRequest, answer: streams_v2_pb2.AppendRecordsResponse
-) -> dict[str, int]:
-    """The revisions that `answer` names, by wallet id, where they are not those that `request` was meant for."""
-    written = {stream.stream: stream.revision for stream in answer.revisions}
-    meant = {check.stream_state.stream: check.stream_state.expected_state for check in request.checks}
-    for record in request.records:
-        meant[record.stream] += 1
-    return {
-        stream.removeprefix(STREAM_PREFIX): written.get(stream, UNNAMED)
-        for stream, revision in meant.items()
-        if written.get(stream, UNNAMED) != revision
-    }
 
 
 def _revisions(error: grpc.aio.AioRpcError) -> dict[str, int]:
