@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -49,3 +51,20 @@ def test_faststreams_arguments_are_aiokafkas(group: str) -> None:
     positional = AIOKafkaConsumer.__init__.__code__.co_varnames
 
     assert set(arguments_by_group()[group]) <= {*known, *positional}
+
+
+@pytest.mark.parametrize("error", [None, UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")])
+async def test_the_process_knows_of_each_poll_and_of_one_that_failed(error: Exception | None) -> None:
+    """After a failed poll every partition is read again; records belong to the assignment in which their poll ended."""
+    app, process = create_app(Settings.load({}))
+    assert app.broker is not None
+    commands = next(one for one in app.broker.subscribers if one.group_id == "wallex-worker")
+    process.assignment = MagicMock()
+    consumer = AsyncMock()
+    consumer.getmany.return_value, consumer.getmany.side_effect = {"partition": ["record"]}, error
+
+    with nullcontext() if error is None else pytest.raises(UnicodeDecodeError):
+        assert await commands.get_msg(consumer) == ("record",)
+
+    assert process.assignment.seek_back.call_count == (error is not None)
+    process.assignment.note_poll.assert_called_once_with()

@@ -9,7 +9,11 @@ from urllib.request import urlopen
 
 import aiohttp
 import pytest
+from aiokafka import TopicPartition
 
+from worker.errors import Unavailable
+from worker.health import Watched
+from worker.inbox.partitions import Partition
 from worker.settings import SettingsError
 from worker.telemetry.health import Check, serve_health
 from worker.telemetry.metrics import WorkerMetrics, new_registry
@@ -113,3 +117,15 @@ async def test_the_port_is_free_again_after_the_block():
 
     async with serve_health(port=port, registry=new_registry()) as again:
         assert again == port
+
+
+async def test_a_stopped_partition_fails_readiness_with_its_cause():
+    """Which one, and why; those that go on are not named."""
+    stopped, other = (Partition(TopicPartition("wallet.commands", number), 10) for number in range(2))
+    watched = Watched(*[None] * 7, owned=lambda: [stopped, other])
+    await watched.goes_on()
+
+    stopped.stop_at(10, "its log begins again")
+
+    with pytest.raises(Unavailable, match=r"\['wallet.commands-0: its log begins again'\]"):
+        await watched.goes_on()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from structlog.testing import capture_logs
 
+from tests.support.workers import eventually
 from worker.errors import Fatal
+from worker.inbox import assignment
 from worker.inbox.assignment import Assignment
 from worker.inbox.partitions import Partition
 
@@ -26,6 +30,9 @@ class Consumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.seeks.append((partition, offset))
 
+    def subscription(self) -> frozenset[str]:
+        return frozenset()
+
     def pause(self, partition: TopicPartition) -> None:
         self.paused.append(partition)
 
@@ -38,7 +45,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.consumer = Consumer()
-        unused: Any = None
+        unused: Any = AsyncMock()
         self.assignment = Assignment(
             unused, "group", lambda: self.consumer, drained=unused, abandon=unused, stop=unused
         )
@@ -109,11 +116,31 @@ async def test_an_offset_that_goes_back_stops_its_partition_alone(owner):
 
 async def test_records_of_another_assignment_are_dropped(owner):
     """Fetched before a rebalance, handled after it: they come again from the committed offset."""
+    owned = owner.assignment.owned
     owner.assignment.note_poll()
-    owner.assignment._number += 1
+    owner.assignment._abandon = MagicMock()
+    await owner.assignment.on_partitions_revoked(set(owned))
+    owner.assignment.owned = {id_: Partition(id_, 10) for id_ in owned}
+    owner.assignment._settled.set()
 
     assert await owner.assignment.claim([record(ONE, 10)]) == []
     assert owner.assignment.owned[ONE].next_offset == 10
+    assert await owner.claim((ONE, 10)) == [(ONE, [10])]
+
+
+async def test_a_partition_that_cannot_be_read_is_stopped_where_it_stands(owner, monkeypatch):
+    """The fetcher has paused it: readiness and the log must say so, too."""
+    monkeypatch.setattr(assignment, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(assignment, "find_unreadable", lambda _, partition: "corrupt" if partition == ONE else None)
+    watching = asyncio.create_task(owner.assignment.watch())
+
+    await eventually(lambda: owner.consumer.paused, "a partition is paused")
+    watching.cancel()
+
+    assert owner.consumer.paused == [ONE]
+    assert owner.assignment.owned[ONE].stopped_at == 10
+    assert owner.assignment.owned[ONE].stopped_why == "its next records cannot be read: corrupt"
+    assert owner.assignment.owned[OTHER].stopped_at is None
 
 
 async def test_after_a_failed_poll_every_partition_is_read_again_from_what_was_handed_over(owner):
