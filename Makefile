@@ -41,7 +41,7 @@ bench: install  ## measure on this machine, into docs/
 	$(BIN)/python -m bench --write
 
 chaos: install  ## faults under load for MINUTES (10), drawn from SEED (1); then all stores are judged
-	$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --summary .chaos/seed-$(or $(SEED),1).json
+	$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --steps $(or $(STEPS),0) --summary .chaos/seed-$(or $(SEED),1).json
 
 fuzz: install  ## look for inputs that break the decoder or the stand-in, for MINUTES (10)
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from chaos.conduct import Happened, conduct
+from chaos.conduct import Happened, Limit, conduct
 from chaos.faults import KINDS, says
 from chaos.load import Load, open_replies
 from chaos.schedule import Step, schedule
@@ -49,7 +49,7 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="wallex-chaos-"))
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    order = Order(revision(), arguments.seed, arguments.minutes, began)
+    order = Order(revision(), arguments.seed, arguments.minutes, began, arguments.steps)
     try:
         summary = asyncio.run(run(folder, order))
     except KeyboardInterrupt:
@@ -71,8 +71,8 @@ async def run(folder: Path, order: Order) -> Summary:
     async with open_stage(folder) as stage:
         load = Load(stage.world, Story(order.seed, WALLETS, 0), RATE)
         async with open_replies(stage.world) as replies:
-            steps = schedule(order.seed, KINDS)
-            happened, rest_s = await conduct(stage, load, replies, steps=steps, seconds=order.minutes * 60, tell=_tell)
+            steps, limit = schedule(order.seed, KINDS), Limit(order.minutes * 60, order.steps)
+            happened, rest_s = await conduct(stage, load, replies, steps=steps, limit=limit, tell=_tell)
         _say(f"at rest {rest_s:.1f} s after the last fault; now everything is compared")
         verdict = await judge(stage.world, load.planned)
     verdict.violations[:0] = stage.violations
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m chaos", description="Break it on purpose, and judge what is left.")
     parser.add_argument("--seed", type=int, required=True, help="which faults and commands, in which order")
     parser.add_argument("--minutes", type=float, required=True, help="how long faults strike")
+    parser.add_argument("--steps", type=int, default=0, help="go on longer where fewer steps struck by then")
     parser.add_argument("--summary", type=Path, help="a file for what came of it, as JSON")
     return parser
 

@@ -60,13 +60,21 @@ class Happened:
     missed: tuple[Strike, ...] = ()
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How long faults strike: for so many seconds, and at least so many steps, however long those take."""
+
+    seconds: float
+    steps_min: int = 0
+
+
 Tell = Callable[[Step | Happened], None]
 
 
 async def conduct(
-    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
+    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], limit: Limit, tell: Tell
 ) -> tuple[list[Happened], float]:
-    """Run for `seconds`, then come to rest; return what happened and how long the rest took to come."""
+    """Run up to the `limit`, then come to rest; return what happened and how long the rest took to come."""
     try:
         # Should one of them fail, everything ends.
         async with asyncio.TaskGroup() as background:
@@ -75,7 +83,7 @@ async def conduct(
             await _answered(load, load.sent)
             sending = background.create_task(load.run())
             try:
-                happened = await _under_load(stage, load, replies, steps=steps, seconds=seconds, tell=tell)
+                happened = await _under_load(stage, load, replies, steps=steps, limit=limit, tell=tell)
             finally:
                 load.finish()
             await sending
@@ -90,13 +98,13 @@ async def conduct(
 
 
 async def _under_load(
-    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], seconds: float, tell: Tell
+    stage: Stage, load: Load, replies: AIOKafkaConsumer, *, steps: Iterable[Step], limit: Limit, tell: Tell
 ) -> list[Happened]:
     happened: list[Happened] = []
-    over_at = time.monotonic() + seconds
+    over_at = time.monotonic() + limit.seconds
     for step in steps:
         await asyncio.sleep(step.pause_s)
-        if time.monotonic() > over_at:
+        if time.monotonic() > over_at and len(happened) >= limit.steps_min:
             break
         tell(step)
         struck = await asyncio.gather(*(strike(stage, load, one) for one in step.strikes))

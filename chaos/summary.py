@@ -38,17 +38,22 @@ PROJECT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for: on which code (a commit), with which seed, for how long; `began` is an ISO time."""
+    """What was asked for: on which code (a commit), with which seed, for how long; `began` is an ISO time.
+
+    `steps`: faults strike for longer than `minutes` where fewer of them did by then.
+    """
 
     revision: str
     seed: int
     minutes: float
     began: str
+    steps: int = 0
 
     @property
     def command(self) -> str:
         """What runs the same seed again, on that code: another kind of fault changes what every seed does."""
-        return f"make chaos SEED={self.seed} MINUTES={self.minutes:g}"
+        steps = f" STEPS={self.steps}" if self.steps else ""
+        return f"make chaos SEED={self.seed} MINUTES={self.minutes:g}{steps}"
 
 
 def summarize(
