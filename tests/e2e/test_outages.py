@@ -17,13 +17,13 @@ import pytest
 
 from devstack.stack import Stack
 from tests.support import replies as reading
-from tests.support.commands import new_id
+from tests.support.commands import create_wallet, credit, new_id, record_of
 from tests.support.documents import documents_of
 from tests.support.expiry import lease, leases, start_scheduler
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.replies import Topic, code
-from tests.support.workers import PATIENCE_S, eventually
+from tests.support.workers import PATIENCE_S, POLL_S, eventually
 from worker.client import Accepted, OutcomeUnknown, Result, WalletClient
 from worker.projection.progress import caught_up, read_checkpoint
 from worker.settings import Settings
@@ -220,3 +220,31 @@ async def answer_of(wallets: WalletClient, asked: Awaitable[Result]) -> Result:
             return await asked
         except OutcomeUnknown as unknown:
             asked = wallets.send(unknown.command)
+
+
+async def test_a_partition_whose_segments_are_gone_is_stopped_and_the_others_go_on(make_world, own_stack):
+    """The broker comes back with an empty log for it, which then gets other commands under the old offsets."""
+    world = await make_world(**own_stack.environment())
+    replies = await world.topic(world.reply_topic)
+    wallets = [new_id() for _ in range(world.partitions)]
+    sent = [record_of(create_wallet(wallet), partition=place) for place, wallet in enumerate(wallets)]
+    sent += [record_of(credit(wallets[0]), partition=0) for _ in range(20)]
+    worker = world.start("a", KAFKA_GROUP_INSTANCE_ID="")
+    await replies.until_answered(await world.send(sent))
+    while (await world.committed()).get(0) != 21:  # noqa: ASYNC110 - another process commits
+        await asyncio.sleep(POLL_S)
+
+    await asyncio.to_thread(own_stack.down, ["kafka"])
+    for segment in (own_stack.folder / "kafka" / "data" / f"{world.command_topic}-0").iterdir():
+        segment.unlink()
+    await asyncio.to_thread(own_stack.up, ["kafka"])
+    lost = await world.send([record_of(credit(wallets[0]), partition=0) for _ in range(30)])
+
+    stopped = await worker.logged("partition_stopped")
+    assert "its log was replaced" in stopped["why"]
+    others = [record_of(credit(wallet), partition=place) for place, wallet in enumerate(wallets) if place]
+    await replies.until_answered(await world.send(others))
+    assert await worker.stop() == 0
+    await world.commit({0: 0})
+    world.start("b")
+    assert {code(reply) for reply in await replies.until_answered(lost)} == {None}

@@ -6,6 +6,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from tests.support.commands import create_wallet, credit, new_id, record_of
+from tests.support.replies import code
+from tests.support.workers import Worker
 from tests.support.world import World
 
 EXIT_FATAL = 70
@@ -19,7 +21,19 @@ async def stopping(world: World) -> str:
     return line
 
 
-async def test_a_committed_offset_whose_records_were_deleted_stops_the_worker(world):
+async def stopped_partition(world: World) -> tuple[Worker, str]:
+    """Start a worker that stops partition 0 and answers on the others; return it, and why it stopped."""
+    replies = await world.topic(world.reply_topic)
+    # Under no name of its own: such a member leaves its group when it ends, so that offsets can be set.
+    worker = world.start("a", KAFKA_GROUP_INSTANCE_ID="")
+    line = await worker.logged("partition_stopped")
+    await replies.until_answered(await world.send([record_of(create_wallet(new_id()), partition=1)]))
+    status, ready = await worker.ready()
+    assert (status, line["why"] in str(ready)) == (503, True)
+    return worker, line["why"]
+
+
+async def test_a_committed_offset_whose_records_were_deleted_stops_its_partition(world):
     """Commands were deleted unread: going on from the next one would lose them silently."""
     wallet = new_id()
     await world.send([record_of(create_wallet(wallet), partition=0), record_of(credit(wallet), partition=0)])
@@ -27,21 +41,30 @@ async def test_a_committed_offset_whose_records_were_deleted_stops_the_worker(wo
     await world.send([record_of(credit(wallet), partition=0)])
     await world.admin.delete_records({TopicPartition(world.command_topic, 0): RecordsToDelete(2)})
 
-    line = await stopping(world)
+    worker, why = await stopped_partition(world)
 
-    assert f"{world.command_topic}-0" in line
-    assert "no longer exists" in line
+    assert why == "its records 1 to 1 were deleted before they were read"
+    assert await worker.stop() == 0
 
 
-async def test_a_command_topic_that_was_made_anew_stops_the_worker(world):
-    """The committed offset lies behind the end of the topic: it belongs to another one of that name."""
+async def test_a_command_topic_that_was_made_anew_stops_its_partition_until_the_offset_is_set(world):
+    """The committed offset lies behind the end of the topic. The log grows past it meanwhile: it stays another log."""
     wallet = new_id()
-    await world.send([record_of(create_wallet(wallet), partition=0), record_of(credit(wallet), partition=0)])
-    await world.commit({0: 50})
+    sent = await world.send([record_of(create_wallet(wallet), partition=0), record_of(credit(wallet), partition=0)])
+    await world.commit({0: 3})
+    worker, why = await stopped_partition(world)
+    assert why == "its log was replaced: it ends at 2, and 3 was committed"
 
-    line = await stopping(world)
+    sent += await world.send([record_of(credit(wallet), partition=0) for _ in range(3)])
+    assert await worker.stop() == 0
+    worker, again = await stopped_partition(world)
+    assert again == why
+    assert await worker.stop() == 0
 
-    assert "no longer exists" in line
+    await world.commit({0: 0})
+    world.start("a")
+    replies = await world.topic(world.reply_topic)
+    assert {code(reply) for reply in await replies.until_answered(sent)} == {None}
 
 
 async def test_a_compacted_command_topic_stops_the_worker(world):

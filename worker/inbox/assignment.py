@@ -2,8 +2,8 @@
 
 What aiokafka tells its listener is turned into `Partition`s. FastStream hands over records that may be of another time:
 fetched before a rebalance, handled after it. Such records are dropped here, and come again from the committed offset.
-A gap in a partition is legal only where Kafka left one (a transaction's marker): records that were deleted before they
-were read stop the worker.
+A gap in a partition is legal only where Kafka left one (a transaction's marker). A partition whose records were deleted
+before they were read, or whose log was replaced by a shorter one, is stopped until its offset is set by hand.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from worker.errors import Fatal, Unavailable
-from worker.inbox.partitions import Partition, read_trying, stop_partition
+from worker.errors import Unavailable
+from worker.inbox.offsets import commit
+from worker.inbox.partitions import Partition, read_stopped, read_trying, stop_partition, stopped_mark
 from worker.kafka import share_out_anew
 from worker.kafka_fetch import find_unreadable
 from worker.retry import until_available
@@ -27,11 +28,13 @@ from worker.retry import until_available
 LOOK_EVERY_S = 1.0
 DRAIN_TIMEOUT_S = 20.0
 """How long a rebalance is held up so that what is in flight is answered by the worker that began it."""
-WHEN_RECORDS_ARE_LOST = "see what was lost, set the group's offset of this partition by hand, restart the worker"
+WHEN_RECORDS_ARE_LOST = "see what was lost, stop the workers, set the group's offset of this partition, start them"
 
 log = structlog.get_logger(__name__)
 
 Claim = tuple[Partition, list[ConsumerRecord]]
+Offsets = tuple[int, str, int, int]
+"""Of a partition: the one that is committed (-1 for none) and its metadata, its first one, and its end."""
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -55,7 +58,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._drained = drained
         self._abandon = abandon
-        self._stop = stop
+        self._end = stop
         self._settled = asyncio.Event()
         self._shared_out: dict[str, int] = {}
         self._number = self._polled_in = 0
@@ -82,10 +85,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         # What the leader noticed by itself needs no second rebalance.
         self._shared_out = self._partitions()
         try:
-            self.owned = await until_available("kafka", lambda: self._take(assigned))
+            found = await until_available("kafka", lambda: self._find_offsets(assigned))
+            self.owned = {id_: self._take(id_, *one) for id_, one in found.items()}
             log.info("partitions_assigned", partitions=_names(self.owned))
+            for partition in self.owned.values():
+                await self._keep_stopped(partition)
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without us
-            self._stop(error)
+            self._end(error)
         self._settled.set()
 
     async def watch(self) -> None:
@@ -116,11 +122,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     def seek_back(self) -> None:
         """Read each partition again from what was handed over last: a poll failed, and may have lost records."""
         for partition in self.owned.values():
-            if partition.next_offset is not None:
-                self._seek(partition, partition.next_offset)
+            self._seek(partition, partition.next_offset)
 
     async def claim(self, records: Iterable[ConsumerRecord]) -> list[Claim]:
-        """Which of a poll's `records` are to be run, by partition; raise `Fatal` where some were deleted unread."""
+        """Which of a poll's `records` are to be run, by partition."""
         await self._settled.wait()
         if self._polled_in != self._number:
             # Fetched before a rebalance: Kafka will deliver them again from where this assignment begins.
@@ -141,22 +146,33 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         Offsets that do not come are no proof that they never were: a poll may have lost them. So a gap is believed
         only when it comes a second time, after a seek to the offset that was expected.
         """
-        expected = partition.next_offset
-        if expected is None or offset == expected:
-            partition.gap = None
-            return True
+        expected, gap = partition.next_offset, partition.gap
+        partition.gap = None
         if offset < expected:
             # aiokafka begins anew where its position is gone: the log is shorter than it was.
-            why = f"its log begins again: offset {offset} came after {expected - 1}"
-            stop_partition(self._consumer(), partition, expected, why, WHEN_RECORDS_ARE_LOST)
-            return False
-        if partition.gap != (expected, offset):
+            self._stop(partition, f"its log was replaced: offset {offset} came after {expected - 1}", lasting=True)
+            await self._keep_stopped(partition)
+        elif offset > expected and gap != (expected, offset):
             partition.gap = expected, offset
             self._seek(partition, expected)
-            return False
-        await self._refuse_deleted(partition, expected)
-        partition.gap = None
-        return True
+        elif offset > expected:
+            beginning = (await self._consumer().beginning_offsets([partition.id]))[partition.id]
+            if beginning <= expected:
+                return True
+            self._stop(partition, _deleted(expected, beginning))
+        return offset == expected
+
+    def _stop(self, partition: Partition, why: str, *, lasting: bool = False) -> None:
+        """Stop a partition of which records are lost; where it is `lasting`, for whoever owns it later, too."""
+        if lasting:
+            partition.mark = stopped_mark(why)
+        stop_partition(self._consumer(), partition, partition.next_offset, why, WHEN_RECORDS_ARE_LOST)
+
+    async def _keep_stopped(self, partition: Partition) -> None:
+        """Store why a partition was stopped: its log may be longer again by the time that somebody else takes it."""
+        if partition.mark:
+            offset = partition.to_commit or partition.committed or 0
+            await commit(self._consumer(), {partition.id: (offset, partition.mark)})
 
     def _seek(self, partition: Partition, offset: int) -> None:
         # Suppressed: a partition that is no longer ours is read from its committed offset by its next owner.
@@ -168,15 +184,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in self.owned.values():
             error = find_unreadable(self._consumer(), partition.id)
             if error is not None and partition.stopped_at is None:
-                why, offset = f"its next records cannot be read: {error}", partition.next_offset or 0
-                stop_partition(self._consumer(), partition, offset, why, WHEN_RECORDS_ARE_LOST)
+                self._stop(partition, f"its next records cannot be read: {error}")
 
-    async def _refuse_deleted(self, partition: Partition, expected: int) -> None:
-        beginning = (await self._consumer().beginning_offsets([partition.id]))[partition.id]
-        if beginning > expected:
-            raise _deleted(partition.id, expected, beginning)
-
-    async def _take(self, assigned: set[TopicPartition]) -> dict[TopicPartition, Partition]:
+    async def _find_offsets(self, assigned: set[TopicPartition]) -> dict[TopicPartition, Offsets]:
         if not assigned:
             return {}
         try:
@@ -185,23 +195,25 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             ends = await self._consumer().end_offsets(list(assigned))
         except (KafkaError, OSError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
-        owned = {}
-        for id_ in assigned:
-            offset, metadata = committed.get(id_, (-1, ""))
-            if offset < 0:
-                owned[id_] = Partition(id_, None)
-            elif beginnings[id_] <= offset <= ends[id_]:
-                owned[id_] = Partition(id_, offset, trying=read_trying(metadata), committed=offset)
-            else:
-                raise _deleted(id_, offset, beginnings[id_])
-        return owned
+        return {id_: (*committed.get(id_, (-1, "")), beginnings[id_], ends[id_]) for id_ in assigned}
+
+    def _take(self, id_: TopicPartition, offset: int, metadata: str, beginning: int, end: int) -> Partition:
+        """The partition at its committed offset, stopped where that is wrong by now; at its beginning without one."""
+        if offset < 0:
+            return Partition(id_, beginning, committed=beginning)
+        partition = Partition(id_, offset, trying=read_trying(metadata), committed=offset)
+        stopped = read_stopped(metadata)
+        if stopped is not None:
+            self._stop(partition, stopped, lasting=True)
+        elif offset < beginning:
+            self._stop(partition, _deleted(offset, beginning))
+        elif offset > end:
+            self._stop(partition, f"its log was replaced: it ends at {end}, and {offset} was committed", lasting=True)
+        return partition
 
 
-def _deleted(id_: TopicPartition, offset: int, beginning: int) -> Fatal:
-    return Fatal(
-        f"the committed offset {offset} of {id_.topic}-{id_.partition} no longer exists (its first record is "
-        f"{beginning} now): commands were deleted unread; see what was lost, then set the group's offset by hand"
-    )
+def _deleted(offset: int, beginning: int) -> str:
+    return f"its records {offset} to {beginning - 1} were deleted before they were read"
 
 
 def _names(partitions: Iterable[TopicPartition]) -> list[str]:

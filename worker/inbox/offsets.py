@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 async def commit_answered(consumer: AIOKafkaConsumer, partitions: Iterable[Partition]) -> None:
     """Commit how far those of `partitions` are answered that are still ours."""
     due = {p: offset for p in partitions if p.owned and (offset := p.to_commit) is not None}
-    if due and await commit(consumer, {p.id: (offset, "") for p, offset in due.items()}):
+    if due and await commit(consumer, {p.id: (offset, p.mark) for p, offset in due.items()}):
         for partition, offset in due.items():
             partition.committed = offset
 

@@ -18,6 +18,8 @@ from aiokafka.errors import IllegalStateError
 BATCH_RECORDS_MAX = 500
 
 TRYING = re.compile(r"trying (\d{1,3})")
+STOPPED = "stopped: "
+"""What a mark begins with that keeps a partition stopped, whoever owns it, until its offset is set by hand."""
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +28,14 @@ log = structlog.get_logger(__name__)
 class Partition:
     """An owned partition.
 
-    `next_offset` is the next record's to be taken, None until the first where nothing was committed. `trying` is how
-    often a process has begun with that record and not come back. `limit` is how many records may be taken at once:
-    the first alone, then ever more, so that a record that kills its process is soon alone. `gap` is one that was seen
-    once: the offset that was expected, and the one that came.
+    `next_offset` is the next record's to be taken. `trying` is how often a process has begun with that record and not
+    come back. `limit` is how many records may be taken at once: the first alone, then ever more, so that a record that
+    kills its process is soon alone. `gap` is one that was seen once: the offset that was expected, and the one that
+    came. `mark` is the metadata that is committed beside its offset.
     """
 
     id: TopicPartition
-    next_offset: int | None
+    next_offset: int
     trying: int = 0
     limit: int = 1
     lone: bool = True
@@ -43,6 +45,7 @@ class Partition:
     gap: tuple[int, int] | None = None
     answered: int | None = None
     committed: int | None = None
+    mark: str = ""
     waiting: set[int] = field(default_factory=set)
 
     @property
@@ -85,6 +88,16 @@ def stop_partition(consumer: AIOKafkaConsumer, partition: Partition, offset: int
         with suppress(IllegalStateError):
             consumer.pause(partition.id)
         log.error("partition_stopped", partition=str(partition.id), offset=offset, why=why, what_to_do=what_to_do)
+
+
+def stopped_mark(why: str) -> str:
+    """The metadata that says that a partition stays stopped, and why."""
+    return f"{STOPPED}{why}"
+
+
+def read_stopped(metadata: str) -> str | None:
+    """Why a partition stays stopped, by its committed offset's metadata; None where it does not."""
+    return metadata.removeprefix(STOPPED) if metadata.startswith(STOPPED) else None
 
 
 def read_trying(metadata: str) -> int:

@@ -11,21 +11,22 @@ from aiokafka import ConsumerRecord, TopicPartition
 from structlog.testing import capture_logs
 
 from tests.support.workers import eventually
-from worker.errors import Fatal
 from worker.inbox import assignment
 from worker.inbox.assignment import Assignment
+from worker.inbox.offsets import commit_answered
 from worker.inbox.partitions import Partition
 
 ONE, OTHER = TopicPartition("commands", 0), TopicPartition("commands", 1)
 
 
 class Consumer:
-    """Stands for aiokafka's consumer: remembers seeks and pauses."""
+    """Stands for aiokafka's consumer: remembers seeks, pauses and commits."""
 
     def __init__(self) -> None:
         self.seeks: list[tuple[TopicPartition, int]] = []
         self.paused: list[TopicPartition] = []
-        self.beginning = 0
+        self.commits: dict[TopicPartition, tuple[int, str]] = {}
+        self.beginning, self.end = 0, 1000
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.seeks.append((partition, offset))
@@ -39,6 +40,16 @@ class Consumer:
     async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, self.beginning)
 
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.end)
+
+    async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
+        self.commits |= offsets
+
+    async def list_consumer_group_offsets(self, _group: str, partitions: list[TopicPartition]) -> Any:
+        """As the admin client has them: those of `partitions` that are committed."""
+        return {id_: self.commits[id_] for id_ in partitions if id_ in self.commits}
+
 
 class Owner:
     """An assignment of two partitions, each to go on at offset 10."""
@@ -46,11 +57,18 @@ class Owner:
     def __init__(self) -> None:
         self.consumer = Consumer()
         unused: Any = AsyncMock()
+        admin: Any = self.consumer
         self.assignment = Assignment(
-            unused, "group", lambda: self.consumer, drained=unused, abandon=unused, stop=unused
+            admin, "group", lambda: self.consumer, drained=unused, abandon=MagicMock(), stop=unused
         )
-        self.assignment.owned = {id_: Partition(id_, 10) for id_ in (ONE, OTHER)}
+        self.assignment.owned = {id_: Partition(id_, 10, committed=10) for id_ in (ONE, OTHER)}
         self.assignment._settled.set()
+
+    async def take_anew(self) -> dict[TopicPartition, Partition]:
+        """The partitions as they are after a rebalance, or in the next process."""
+        await self.assignment.on_partitions_revoked({ONE, OTHER})
+        await self.assignment.on_partitions_assigned({ONE, OTHER})
+        return self.assignment.owned
 
     async def claim(self, *polled: tuple[TopicPartition, int]) -> list[tuple[TopicPartition, list[int]]]:
         """The partitions and offsets of a poll that are to be run."""
@@ -93,13 +111,65 @@ async def test_another_gap_at_the_same_offset_is_not_the_one_that_was_seen(owner
     assert await owner.claim((ONE, 12)) == [(ONE, [12])]
 
 
-async def test_a_gap_whose_records_were_deleted_ends_the_process(owner):
+async def test_a_gap_whose_records_were_deleted_stops_its_partition_alone(owner):
     """Commands were deleted unread."""
     owner.consumer.beginning = 11
     await owner.claim((ONE, 11))
 
-    with pytest.raises(Fatal, match="deleted unread"):
-        await owner.claim((ONE, 11))
+    assert await owner.claim((ONE, 11), (OTHER, 10)) == [(OTHER, [10])]
+    assert owner.consumer.paused == [ONE]
+    assert owner.assignment.owned[ONE].stopped_why == "its records 10 to 10 were deleted before they were read"
+
+
+async def test_a_partition_whose_log_was_replaced_stays_stopped_whoever_owns_it(owner):
+    """By then its log may be as long as it was, so nothing but the mark beside the offset tells."""
+    await owner.claim((ONE, 3))
+    owner.consumer.commits[OTHER] = 10, ""
+
+    for owned in (await owner.take_anew(), await owner.take_anew()):
+        assert owned[ONE].stopped_at == 10
+        assert owned[ONE].stopped_why == "its log was replaced: offset 3 came after 9"
+        assert (owned[OTHER].stopped_at, owned[OTHER].next_offset) == (None, 10)
+
+    # What is answered of what was under way is committed with the mark.
+    owned[ONE].committed = 8
+    owned[ONE].answer(8)
+    await commit_answered(owner.consumer, [owned[ONE]])
+    assert owner.consumer.commits[ONE] == (9, "stopped: its log was replaced: offset 3 came after 9")
+
+    # Kafka's own tool writes no metadata.
+    owner.consumer.commits[ONE] = 0, ""
+    assert (await owner.take_anew())[ONE].stopped_at is None
+
+
+@pytest.mark.parametrize(
+    ("offset", "why"),
+    [
+        (4, "its records 4 to 4 were deleted before they were read"),
+        (5, ""),
+        (12, ""),
+        (13, "its log was replaced: it ends at 12, and 13 was committed"),
+    ],
+)
+async def test_an_offset_that_is_not_in_the_log_stops_its_partition_alone(owner, offset, why):
+    """Whatever begins there would leave commands out."""
+    owner.consumer.beginning, owner.consumer.end = 5, 12
+    owner.consumer.commits = {ONE: (offset, ""), OTHER: (7, "trying 2")}
+
+    owned = await owner.take_anew()
+
+    assert owned[ONE].stopped_why == why
+    assert (owned[OTHER].next_offset, owned[OTHER].trying, owned[OTHER].stopped_at) == (7, 2, None)
+
+
+async def test_a_partition_without_a_committed_offset_begins_at_its_first_record(owner):
+    """So a first poll that fails, or leaves records out, is noticed like any other."""
+    owner.consumer.beginning = 4
+
+    await owner.take_anew()
+
+    assert await owner.claim((ONE, 6)) == []
+    assert owner.consumer.seeks == [(ONE, 4)]
 
 
 async def test_an_offset_that_goes_back_stops_its_partition_alone(owner):
@@ -118,7 +188,6 @@ async def test_records_of_another_assignment_are_dropped(owner):
     """Fetched before a rebalance, handled after it: they come again from the committed offset."""
     owned = owner.assignment.owned
     owner.assignment.note_poll()
-    owner.assignment._abandon = MagicMock()
     await owner.assignment.on_partitions_revoked(set(owned))
     owner.assignment.owned = {id_: Partition(id_, 10) for id_ in owned}
     owner.assignment._settled.set()
