@@ -27,6 +27,7 @@ from worker.contracts.replies import ErrorCode
 from worker.contracts.times import from_milliseconds
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.assignment import Claim
+from worker.inbox.batches import Read, in_batches, next_batch
 from worker.inbox.dead_letter import dead_letter
 from worker.inbox.decode import Refused, decode_record, find_command_id, refusal_reply
 from worker.inbox.offsets import commit, commit_answered
@@ -42,13 +43,8 @@ from worker.telemetry.metrics import WorkerMetrics
 TRYING_MAX = 3
 LONE_PATIENCE_S = 5.0
 """A record that has not killed the process by then is not the kind that does: it waits for a server."""
-BATCH_BYTES_MAX = 4 * 1024 * 1024
-BATCH_PARTS_MAX = 2_000
-"""Commands, and parts of groups, by the word that each has: a small group may make 200 large events."""
 
 log = structlog.get_logger(__name__)
-
-Taken = tuple[Partition, ConsumerRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Intake:
     taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     settling: asyncio.Task[list[Outcome | None]] | None = None
     left: Sequence[tuple[Partition, deque[ConsumerRecord]]] = ()
-    deciding: Sequence[Taken] = ()
+    deciding: Sequence[Read] = ()
     ready_since: float = field(default_factory=time.perf_counter)
 
     async def take(self, claims: Sequence[Claim]) -> None:
@@ -85,16 +81,19 @@ class Intake:
             for partition, records in left:
                 if partition.lone and partition.owned:
                     await self._run_lone(partition, records.popleft())
-            while batch := _next_batch(left):
-                await self._run(batch)
-                if any(partition.grows for partition, _ in batch):
+            while any(records and partition.owned for partition, records in left):
+                took_ms: dict[str, float] = {}
+                with measured(self.metrics, "decode", took_ms):
+                    batch = next_batch(left, self._decode)
+                await self._run(batch, took_ms)
+                if any(partition.grows for partition, _, _ in batch):
                     await self.pipeline.drained()
             self.ready_since = time.perf_counter()
 
     def oldest_timestamp_ms(self) -> int | None:
         """The Kafka timestamp of the oldest record that was fetched and is not answered; None where there is none."""
         waiting = [records[0] for partition, records in self.left if records and partition.owned]
-        running = [record for partition, record in self.deciding if partition.owned]
+        running = [record for partition, record, _ in self.deciding if partition.owned]
         parked = [parked.record for parked in self.parking.waiting if parked.partition.owned]
         found = [record.timestamp for record in (*waiting, *running, *parked)]
         answering = self.pipeline.oldest_timestamp_ms()
@@ -121,35 +120,39 @@ class Intake:
             await asyncio.sleep(RETRY_S)
             if not self.parking.waiting:
                 continue
-            waiting = [waiting for waiting in self.parking.waiting if waiting.partition.owned]
-            outcomes = await settle(self.engine, [w.received for w in waiting], Parked())
-            ran = [(w, outcome) for w, outcome in zip(waiting, outcomes, strict=True) if outcome is not None]
-            answered = [self._answer(w.partition, w.record, w.received, outcome) for w, outcome in ran]
-            # Their offsets are held back until they are answered, so they leave only then.
-            if answered:
-                await self.pipeline.put(Batch(answered, {}))
-                await self.pipeline.drained()
-            await self.parking.leave([w for w, _ in ran])
-            await commit_answered(self.consumer(), {w.partition for w, _ in ran})
+            ran: list[Waiting] = []
+            still = Parked()
+            for batch in in_batches(list(self.parking.waiting)):
+                ran += await self._run_waiting([w for w in batch if w.partition.owned], still)
+            await self.parking.leave(ran)
+            await commit_answered(self.consumer(), {w.partition for w in ran})
 
-    async def _run(self, batch: Sequence[Taken]) -> None:
+    async def _run_waiting(self, batch: Sequence[Waiting], still: Parked) -> list[Waiting]:
+        """Settle parked commands, and wait until those that ran are answered: their offsets are held back so long."""
+        outcomes = await settle(self.engine, [w.received for w in batch], still)
+        ran = [(w, outcome) for w, outcome in zip(batch, outcomes, strict=True) if outcome is not None]
+        if ran:
+            answered = [self._answer(w.partition, w.record, w.received, outcome) for w, outcome in ran]
+            await self.pipeline.put(Batch(answered, {}))
+            await self.pipeline.drained()
+        return [w for w, _ in ran]
+
+    async def _run(self, batch: Sequence[Read], took_ms: dict[str, float]) -> None:
         """Decide `batch` and hand it over."""
-        took_ms: dict[str, float] = {}
         answered = await self._decide(batch, took_ms)
         if answered:
             await self.pipeline.put(Batch(answered, took_ms))
 
-    async def _decide(self, batch: Sequence[Taken], took_ms: dict[str, float]) -> list[Answered]:
-        """Decode and settle `batch`. What is left out is parked, or belongs to a partition that was taken away."""
+    async def _decide(self, batch: Sequence[Read], took_ms: dict[str, float]) -> list[Answered]:
+        """Settle `batch`. What is left out is parked, or belongs to a partition that was taken away."""
         async with self.parking.settling:
             return await self._decide_alone(batch, took_ms)
 
-    async def _decide_alone(self, batch: Sequence[Taken], took_ms: dict[str, float]) -> list[Answered]:
+    async def _decide_alone(self, batch: Sequence[Read], took_ms: dict[str, float]) -> list[Answered]:
         if self.closed:
             return []
         self.deciding = batch
-        with measured(self.metrics, "decode", took_ms):
-            read = [(partition, record, self._decode(record)) for partition, record in batch if partition.owned]
+        read = [one for one in batch if one[0].owned]
         with measured(self.metrics, "transaction", took_ms):
             outcomes = await self._settle([received for _, _, received in read if isinstance(received, Received)])
         self.deciding = ()
@@ -191,7 +194,9 @@ class Intake:
             partition.owned = False
             return
         took_ms: dict[str, float] = {}
-        deciding = asyncio.create_task(self._decide([(partition, record)], took_ms))
+        with measured(self.metrics, "decode", took_ms):
+            read = [(partition, record, self._decode(record))]
+        deciding = asyncio.create_task(self._decide(read, took_ms))
         await asyncio.wait({deciding}, timeout=LONE_PATIENCE_S)
         # Before it is handed over: its own offset must be the last that is committed.
         await commit(self.consumer(), {partition.id: (record.offset, no_mark)})
@@ -239,20 +244,3 @@ class Intake:
         if command_id is None or outcome.error_code == ErrorCode.INTERNAL_ERROR:
             letter = dead_letter(record, self.rules.dlq_topic, rejected, received.envelope.attempt)
         return Answered(partition, record, received.envelope, command_id, type_, outcome, letter)
-
-
-def _next_batch(left: Sequence[tuple[Partition, deque[ConsumerRecord]]]) -> list[Taken]:
-    """The next records of all partitions, as many of each as it may have now, within the bounds of a batch together."""
-    batch: list[Taken] = []
-    size = parts = 0
-    for partition, records in left:
-        if not partition.owned:
-            continue
-        for _ in range(partition.take(len(records))):
-            value = records[0].value or b""
-            size += len(value)
-            parts += value.count(b'"type"')
-            if batch and (size > BATCH_BYTES_MAX or parts > BATCH_PARTS_MAX):
-                return batch
-            batch.append((partition, records.popleft()))
-    return batch
