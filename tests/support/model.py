@@ -95,8 +95,8 @@ class Model:
         refuse(len(ids) != len(set(ids)), "SameWallet", walletId=ids[0])
         if kind == "CreateWallet":
             refuse(ids[0] in self.wallets, "WalletAlreadyExists", walletId=ids[0])
-            balance = Decimal(str(c.get("initialBalance", 0)))
-            self.wallets[ids[0]] = Wallet(ids[0], c.get("currency", "USD"), balance, c.get("metadata") or {})
+            balance = Decimal(str(c.get("initialBalance") or 0))
+            self.wallets[ids[0]] = Wallet(ids[0], c.get("currency") or "USD", balance, c.get("metadata") or {})
             return
         for id_ in ids:
             refuse(id_ not in self.wallets, "WalletNotFound", walletId=id_)

@@ -60,15 +60,15 @@ create_wallets = _part(
     "CreateWallet",
     walletId=wallets,
     ownerId=st.just("o"),
-    currency=st.sampled_from(["USD", "USD", "EUR"]),
-    initialBalance=st.just("0") | amounts,
+    currency=st.sampled_from(["USD", None, "EUR"]),
+    initialBalance=st.just("0") | st.none() | amounts,
     metadata=metadata,
 )
 transfers = _between(_part("Transfer", amount=amounts, currency=currencies, **_versioned))
 place_holds = _hold_part(
     "PlaceHold",
     amount=amounts,
-    holdType=st.sampled_from(["PAYMENT", "ESCROW"]),
+    holdType=st.sampled_from(["PAYMENT", "ESCROW", None]),
     expiresAt=st.one_of(st.none(), moments, moments),
 )
 captures = _hold_part("CaptureHold", amount=st.one_of(st.none(), st.none(), amounts))

@@ -11,10 +11,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from worker.contracts.fields import Currency, Metadata, OwnerId, Reason, Reference, Time, Uuid, Version
+from worker.contracts.fields import (
+    Currency,
+    Metadata,
+    OwnerId,
+    Reason,
+    Reference,
+    Time,
+    Uuid,
+    Version,
+    null_is_left_out,
+)
 from worker.contracts.money import ZERO, Amount, InitialBalance
 from worker.contracts.status import HoldType
 
@@ -62,8 +72,8 @@ class CreateWalletPart(PartModel):
     type: Literal["CreateWallet"]
     wallet_id: Uuid
     owner_id: OwnerId
-    currency: Currency = "USD"
-    initial_balance: InitialBalance = ZERO
+    currency: Annotated[Currency, BeforeValidator(null_is_left_out, json_schema_input_type=Currency | None)] = "USD"
+    initial_balance: Annotated[InitialBalance, BeforeValidator(null_is_left_out)] = ZERO
 
 
 class CreditWalletPart(VersionedPart):
@@ -101,7 +111,9 @@ class PlaceHoldPart(VersionedPart):
     wallet_id: Uuid
     hold_id: Uuid
     amount: Amount
-    hold_type: HoldType = Field(HoldType.PAYMENT, strict=False)
+    hold_type: Annotated[HoldType, BeforeValidator(null_is_left_out, json_schema_input_type=HoldType | None)] = Field(
+        HoldType.PAYMENT, strict=False
+    )
     expires_at: Time | None = Field(None, description="Missing: the hold stays until it is released or captured.")
 
 

@@ -12,11 +12,19 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticUseDefault
 
 from worker.contracts.currencies import CURRENCIES
 
 METADATA_BYTES_MAX = 8 * 1024
+
+
+def null_is_left_out(value: object) -> object:
+    """For a `BeforeValidator`: an explicit null is the field's default, as if nothing was said."""
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 

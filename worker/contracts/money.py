@@ -81,7 +81,7 @@ _AMOUNT_SCHEMA = {
 }
 _INITIAL_BALANCE_SCHEMA = {
     "description": "At least 0, at most 10^14: text, or an integer written without a fraction (5.0 is refused).",
-    "anyOf": [_TEXT_SCHEMA, {"type": "integer", "minimum": 0, "maximum": 10**14}],
+    "anyOf": [_TEXT_SCHEMA, {"type": "integer", "minimum": 0, "maximum": 10**14}, {"type": "null"}],
     "examples": ["250.0000"],
 }
 _OUTPUT_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,15}\.[0-9]{4}$", "examples": ["12.5000"]}

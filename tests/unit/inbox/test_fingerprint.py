@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
+from pydantic.alias_generators import to_camel
 
 from tests.support.commands import credit
 from tests.support.received import decode
+from worker.contracts.commands import COMMAND_TYPES, Command
+from worker.contracts.schemas.examples import EXAMPLES
 from worker.ledger.decide_batch import Received
 
 ID = "5f0c8d0e-9a58-4c56-8d0b-3f6f1f0a7c01"
@@ -61,6 +65,34 @@ def test_defaults_that_are_filled_in_are_the_same_as_said():
     said = {**least, "currency": "USD", "initialBalance": "0.00"}
 
     assert _fingerprint(orjson.dumps(least)) == _fingerprint(orjson.dumps(said))
+
+
+OPTIONAL = [
+    (model, name) for model in COMMAND_TYPES for name, field in model.model_fields.items() if not field.is_required()
+]
+
+
+@pytest.mark.parametrize(("model", "name"), OPTIONAL, ids=[f"{model.__name__}.{name}" for model, name in OPTIONAL])
+def test_an_explicit_null_is_left_out_whichever_the_field(model, name):
+    """Many serialisers write null for what is not set: the default stands, and it is the same payload."""
+    example = next(one.value for one in EXAMPLES[model.__name__] if one.file_name.startswith("valid"))
+    absent = {key: value for key, value in example.items() if key != to_camel(name)}
+
+    with_null = decode(orjson.dumps({**absent, to_camel(name): None}))
+
+    assert isinstance(with_null, Received)
+    assert with_null.command == _command(absent)
+    assert with_null.fingerprint == _fingerprint(orjson.dumps(absent))
+
+
+def test_an_explicit_null_is_left_out_of_the_parts_of_a_group():
+    """They are the same models."""
+    opens = {"type": "CreateWallet", "walletId": WALLET, "ownerId": "o"}
+    place = {"type": "PlaceHold", "walletId": WALLET, "holdId": OTHER_ID, "amount": "7"}
+    group = {"commandId": ID, "type": "Atomic", "commands": [opens, place]}
+    with_nulls = [{**opens, "currency": None, "initialBalance": None}, {**place, "holdType": None, "expiresAt": None}]
+
+    assert _fingerprint(orjson.dumps(group)) == _fingerprint(orjson.dumps({**group, "commands": with_nulls}))
 
 
 GROUP = {
@@ -139,6 +171,12 @@ def test_each_field_that_means_something_makes_another_fingerprint():
     fingerprints = {_fingerprint(orjson.dumps(fields)): name for name, fields in ANOTHER_MEANING.items()}
 
     assert sorted(fingerprints.values()) == sorted(ANOTHER_MEANING)
+
+
+def _command(fields: dict[str, Any]) -> Command:
+    read = decode(orjson.dumps(fields))
+    assert isinstance(read, Received)
+    return read.command
 
 
 def _fingerprint(value: bytes) -> bytes:
