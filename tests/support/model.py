@@ -96,7 +96,7 @@ class Model:
         if kind == "CreateWallet":
             refuse(ids[0] in self.wallets, "WalletAlreadyExists", walletId=ids[0])
             balance = Decimal(str(c.get("initialBalance") or 0))
-            self.wallets[ids[0]] = Wallet(ids[0], c.get("currency") or "USD", balance, c.get("metadata") or {})
+            self.wallets[ids[0]] = Wallet(ids[0], c.get("currency") or "USD", balance, _patched({}, c))
             return
         for id_ in ids:
             refuse(id_ not in self.wallets, "WalletNotFound", walletId=id_)
@@ -179,9 +179,25 @@ def time_of(text: str | None) -> datetime | None:
 
 
 def _merged(wallet: Wallet, c: Command) -> dict[str, Any]:
-    """The wallet's metadata after an `UpdateMetadata`: a null removes its key."""
-    both = wallet.metadata | c["metadata"]
-    kept = {key: value for key, value in both.items() if c["metadata"].get(key, 0) is not None}
+    """The wallet's metadata after an `UpdateMetadata`."""
+    kept = _patched(wallet.metadata, c)
     size = len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
     refuse(size > METADATA_BYTES, "MetadataTooLarge", wallet, bytes=size, limit=METADATA_BYTES)
     return kept
+
+
+def _patched(before: dict[str, Any], c: Command) -> dict[str, Any]:
+    """Metadata with a command's merged into it by RFC 7396, path by path."""
+    after = json.loads(json.dumps(before))
+    steps = [(after, c.get("metadata") or {})]
+    while steps:
+        place, patch = steps.pop()
+        for key, value in patch.items():
+            if isinstance(value, dict):
+                place[key] = place[key] if isinstance(place.get(key), dict) else {}
+                steps.append((place[key], value))
+            elif value is None:
+                place.pop(key, None)
+            else:
+                place[key] = value
+    return after

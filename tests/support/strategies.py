@@ -22,8 +22,14 @@ currencies = st.sampled_from([*[None] * 6, "USD", "EUR"])
 moments = st.integers(0, 9).map(lambda seconds: (NOON + timedelta(seconds=seconds)).isoformat())
 deadlines = st.sampled_from([0, 3, 1000]).map(lambda seconds: (NOON + timedelta(seconds=seconds)).isoformat())
 pauses = st.sampled_from([0, 0, 0, 1, 2]).map(lambda seconds: timedelta(seconds=seconds))
+
+
+def _objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from("ab"), values, max_size=2)
+
+
 metadata = st.one_of(
-    st.dictionaries(st.sampled_from("ab"), st.none() | st.integers(0, 3) | st.just("é"), max_size=2),
+    _objects(st.recursive(st.none() | st.integers(0, 3) | st.sampled_from(["é", [None, 1]]), _objects, max_leaves=4)),
     # Two of these are more than a wallet may have.
     st.sampled_from("ab").map(lambda key: {key: "x" * 5000}),
 )

@@ -97,7 +97,7 @@ class WalletCalls(ABC, Generic[T_co]):
         metadata: Mapping[str, Any] | None = None,
         **options: Unpack[CommandOptions],
     ) -> T_co:
-        """Open a wallet, in `USD` where no currency is named; `metadata` is the wallet's."""
+        """Open a wallet, in `USD` where no currency is named; `metadata` is the wallet's, a None in it is dropped."""
         fields = {"wallet_id": wallet_id, "owner_id": owner_id, "currency": currency, "metadata": metadata}
         return self._ask(_asked("CreateWallet", {**fields, "initial_balance": _money(initial_balance)}, options))
 
@@ -179,7 +179,7 @@ class WalletCalls(ABC, Generic[T_co]):
         expected_version: int | None = None,
         **options: Unpack[CommandOptions],
     ) -> T_co:
-        """Merge `metadata` into the wallet's; a None removes the key."""
+        """Merge `metadata` into the wallet's, as a JSON merge patch; a None removes its key, at any depth."""
         fields = {"wallet_id": wallet_id, "metadata": metadata, "expected_version": expected_version}
         return self._ask(_asked("UpdateMetadata", fields, options))
 

@@ -67,7 +67,7 @@ class VersionedPart(PartModel):
 
 
 class CreateWalletPart(PartModel):
-    """Open a wallet. `metadata` is the wallet's."""
+    """Open a wallet. `metadata` is the wallet's; a null in it is dropped."""
 
     type: Literal["CreateWallet"]
     wallet_id: Uuid
@@ -167,7 +167,7 @@ class CloseWalletPart(VersionedPart):
 
 
 class UpdateMetadataPart(VersionedPart):
-    """Merge `metadata` into the wallet's; a null value removes the key."""
+    """Merge `metadata` into the wallet's (JSON merge patch, RFC 7396): a null removes its key, at any depth."""
 
     type: Literal["UpdateMetadata"]
     wallet_id: Uuid
@@ -175,7 +175,7 @@ class UpdateMetadataPart(VersionedPart):
 
 
 class CreateWallet(CreateWalletPart, CommandModel):
-    """Open a wallet. `metadata` is the wallet's."""
+    """Open a wallet. `metadata` is the wallet's; a null in it is dropped."""
 
 
 class CreditWallet(CreditWalletPart, CommandModel):
@@ -219,7 +219,7 @@ class CloseWallet(CloseWalletPart, CommandModel):
 
 
 class UpdateMetadata(UpdateMetadataPart, CommandModel):
-    """Merge `metadata` into the wallet's; a null value removes the key."""
+    """Merge `metadata` into the wallet's (JSON merge patch, RFC 7396): a null removes its key, at any depth."""
 
 
 Part = (

@@ -11,6 +11,7 @@ from worker.domain import rejections as no
 from worker.domain.checks import at_other_version, closed
 from worker.domain.decide_money import Decision
 from worker.domain.facts import WalletClosed, WalletMetadataUpdated, WalletReactivated, WalletSuspended
+from worker.domain.merge_patch import merge_patch
 from worker.domain.wallet import Book
 
 
@@ -47,16 +48,14 @@ def close_wallet(part: CloseWalletPart, book: Book) -> Decision:
 
 
 def update_metadata(part: UpdateMetadataPart, book: Book) -> Decision:
-    """Merge into the wallet's metadata, key by key; a null value removes its key."""
+    """Merge into the wallet's metadata, objects in it too; a null removes its key."""
     wallet = book.wallets.get(part.wallet_id)
     if wallet is None:
         return no.wallet_not_found(part.wallet_id)
     refused = at_other_version(part, wallet) or closed(wallet)
     if refused is not None:
         return refused
-    merged = {**orjson.loads(wallet.metadata), **part.metadata}
-    removed = {key for key, value in part.metadata.items() if value is None}
-    text = orjson.dumps({key: value for key, value in merged.items() if key not in removed})
+    text = orjson.dumps(merge_patch(orjson.loads(wallet.metadata), part.metadata))
     if len(text) > METADATA_BYTES_MAX:
         return no.metadata_too_large(wallet, len(text), METADATA_BYTES_MAX)
     return (WalletMetadataUpdated(wallet.id, text.decode()),)

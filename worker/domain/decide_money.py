@@ -8,6 +8,7 @@ from worker.contracts.commands import CreateWalletPart, CreditWalletPart, DebitW
 from worker.domain import rejections as no
 from worker.domain.checks import at_other_version, closed, not_active, other_currency, over_the_limit, short
 from worker.domain.facts import Fact, WalletCreated, WalletCredited, WalletDebited
+from worker.domain.merge_patch import merge_patch
 from worker.domain.rejections import Rejected
 from worker.domain.wallet import Book
 
@@ -15,10 +16,10 @@ Decision = tuple[Fact, ...] | Rejected
 
 
 def create_wallet(part: CreateWalletPart, book: Book) -> Decision:
-    """Open a wallet, unless its id is taken."""
+    """Open a wallet, unless its id is taken; its metadata is merged into none, so a null in it is dropped."""
     if part.wallet_id in book.wallets:
         return no.wallet_already_exists(part.wallet_id)
-    metadata = orjson.dumps(part.metadata or {}).decode()
+    metadata = orjson.dumps(merge_patch({}, part.metadata or {})).decode()
     return (WalletCreated(part.wallet_id, part.owner_id, part.currency, part.initial_balance, metadata),)
 
 

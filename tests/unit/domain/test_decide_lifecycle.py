@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.domain.scenes import SOURCE, scene
 from tests.unit.domain.test_decide import FACTS
 from worker.contracts.status import WalletStatus
 from worker.domain.facts import WalletMetadataUpdated, WalletReactivated, WalletSuspended
+from worker.domain.merge_patch import merge_patch
 from worker.domain.rejections import Rejected
 
 
@@ -79,13 +81,29 @@ def test_a_wallet_all_of_whose_money_is_reserved_is_not_empty():
         ({"a": 1, "b": 2}, {"a": 3, "c": 4}, {"a": 3, "b": 2, "c": 4}),
         ({"a": 1, "b": 2}, {"a": None}, {"b": 2}),
         ({"a": 1}, {"never there": None}, {"a": 1}),
-        ({"a": {"b": 1, "c": 2}}, {"a": {"b": None}}, {"a": {"b": None}}),
-        ({"a": None, "b": 1}, {"b": 2}, {"a": None, "b": 2}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": 3}}, {"a": {"c": 2, "d": 3}}),
+        ({"a": {"b": {"c": 1}, "d": 1}}, {"a": {"b": {"c": None}}}, {"a": {"b": {}, "d": 1}}),
+        ({"a": 1}, {"a": {"b": None, "c": {"d": None}}}, {"a": {"c": {}}}),
+        ({"a": [1, 2]}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": {"b": 1}}, {"a": [None, {"c": None}]}, {"a": [None, {"c": None}]}),
+        ({"a": None, "b": {"c": None}}, {"b": {"d": 2}}, {"a": None, "b": {"c": None, "d": 2}}),
     ],
-    ids=["nothing", "nothing new", "merged", "removed", "removed in vain", "not deep", "an older null"],
+    ids=[
+        "nothing",
+        "nothing new",
+        "merged",
+        "removed",
+        "removed in vain",
+        "inside",
+        "deep inside",
+        "an object for a number",
+        "an object for a list",
+        "a list for an object",
+        "older nulls",
+    ],
 )
-def test_metadata_is_merged_key_by_key(before, patch, after):
-    """A null removes its key; what is inside a value is the sender's, and a null that was there stays."""
+def test_metadata_is_merged_as_a_json_merge_patch(before, patch, after):
+    """A null removes its key, in objects too; a list is replaced as a whole, and a null that was there stays."""
     asked = scene("UpdateMetadata")
     asked.change(SOURCE, metadata=json.dumps(before))
     asked.fields["metadata"] = patch
@@ -94,6 +112,30 @@ def test_metadata_is_merged_key_by_key(before, patch, after):
 
     assert isinstance(updated, WalletMetadataUpdated)
     assert list(json.loads(updated.metadata).items()) == list(after.items())
+
+
+RFC_7396 = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), RFC_7396)
+def test_the_examples_of_rfc_7396_come_out(target, patch, result):
+    """Its appendix A, where the patch is an object; what was there before is left alone."""
+    before = deepcopy(target)
+
+    assert merge_patch(target, patch) == result
+    assert target == before
 
 
 @pytest.mark.parametrize(("length", "passes"), [(8172, True), (8173, False)])

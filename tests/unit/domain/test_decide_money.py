@@ -84,3 +84,14 @@ def test_a_new_wallet_is_as_its_sender_asked():
     asked.fields |= {"currency": "EUR", "initialBalance": "12.5", "metadata": {"z": 1, "a": "é"}, "ownerId": "o"}
 
     assert asked.decide() == (WalletCreated(SOURCE, "o", "EUR", Decimal("12.5000"), '{"z":1,"a":"é"}'),)
+
+
+def test_a_wallet_is_opened_without_what_is_null_in_its_metadata():
+    """The first metadata is merged into none (RFC 7396); nulls in a list are values."""
+    asked = scene("CreateWallet")
+    asked.fields["metadata"] = {"a": None, "b": {"c": None, "d": {"e": None}}, "f": [None], "g": 1}
+
+    (created,) = asked.decide()
+
+    assert isinstance(created, WalletCreated)
+    assert created.metadata == '{"b":{"d":{}},"f":[null],"g":1}'

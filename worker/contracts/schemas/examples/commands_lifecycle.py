@@ -48,6 +48,11 @@ LIFECYCLE_COMMAND_EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "UpdateMetadata": (
         Valid("merged", "The key is set, all others stay.", UPDATE_METADATA),
         Valid("removed", "A null value removes the key.", but(UPDATE_METADATA, metadata={"plan": None})),
+        Valid(
+            "removed-inside",
+            "Objects are merged in their turn: the key in it is removed, all others stay.",
+            but(UPDATE_METADATA, metadata={"address": {"street": None}}),
+        ),
         invalid_command(
             "without-metadata",
             "Something must be said.",
