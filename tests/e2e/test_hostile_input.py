@@ -73,8 +73,13 @@ async def taking_large_records(world: World) -> AsyncIterator[None]:
 
 
 def spelt(wallet: str, name: str, raw: str) -> bytes:
-    """A credit with one field written as the JSON text `raw`, behind all others: it counts where it comes twice."""
+    """A credit with one more field, written as the JSON text `raw`, behind all others."""
     return f'{json.dumps(credit(wallet))[:-1]}, "{name}": {raw}}}'.encode()
+
+
+def instead(wallet: str, name: str, raw: str) -> bytes:
+    """A credit whose field `name` is written as the JSON text `raw`."""
+    return json.dumps({**credit(wallet), name: "?"}).replace('"?"', raw).encode()
 
 
 def broken(wallet: str) -> dict[str, tuple[Record, str, bool]]:
@@ -86,10 +91,11 @@ def broken(wallet: str) -> dict[str, tuple[Record, str, bool]]:
         "cut off": (json.dumps(credit(wallet)).encode()[:-9], "InvalidCommand", True),
         "5,000 deep": (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "InvalidCommand", True),
         "NaN": (b"NaN", "InvalidCommand", True),
-        "an amount that is NaN": (spelt(wallet, "amount", "NaN"), "InvalidAmount", False),
-        "an amount that is a float": (spelt(wallet, "amount", "1.5"), "InvalidAmount", False),
-        "two amounts": (spelt(wallet, "amount", '"-1"'), "InvalidAmount", False),
-        "an amount of 2^64": (spelt(wallet, "amount", str(2**64)), "InvalidAmount", False),
+        "an amount that is NaN": (instead(wallet, "amount", "NaN"), "InvalidAmount", False),
+        "an amount that is a float": (instead(wallet, "amount", "1.5"), "InvalidAmount", False),
+        "two amounts": (spelt(wallet, "amount", '"1"'), "InvalidCommand", False),
+        "a number that is not kept": (spelt(wallet, "metadata", '{"a": 1e-400}'), "InvalidCommand", False),
+        "an amount of 2^64": (instead(wallet, "amount", str(2**64)), "InvalidAmount", False),
         "a version of 2^63": (spelt(wallet, "expectedVersion", str(2**63)), "InvalidCommand", False),
         "two ids, the last one none": (spelt(wallet, "commandId", "7"), "InvalidCommand", True),
         "an unknown field": (spelt(wallet, "note", "1"), "InvalidCommand", False),

@@ -14,6 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from worker.contracts.commands import COMMAND, COMMAND_TYPES, Command
+from worker.contracts.exact_json import find_inexact
 
 _FIELD = re.compile(r"([^=:]+)(:=|=)(.*)", re.DOTALL)
 _KNOWN_TYPES = ", ".join(model.__name__ for model in COMMAND_TYPES)
@@ -35,7 +36,7 @@ def read_fields(arguments: Sequence[str]) -> dict[str, Any]:
             raise NotationError(f"{argument!r}: the type is the first argument, expected other fields here")
         if name in fields:
             raise NotationError(f"{argument!r}: {name} is there already, expected each field once")
-        fields[name] = text if separator == "=" else _read_json(argument, text)
+        fields[name] = text if separator == "=" else _read_json(argument, name, text)
     return fields
 
 
@@ -54,8 +55,13 @@ def check_command(type_: str, fields: dict[str, Any]) -> tuple[Command, bytes]:
     )
 
 
-def _read_json(argument: str, text: str) -> Any:
+def _read_json(argument: str, name: str, text: str) -> Any:
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise NotationError(f"{argument!r}: what follows := is not JSON ({error}); for a text, use key=text") from error
+    # Here, and not on what travels: it is written from values in which nothing is left of it.
+    inexact = find_inexact(f"{{{orjson.dumps(name).decode()}:{text}}}")
+    if inexact is not None:
+        raise NotationError(f"{'.'.join(map(str, inexact.path))}: {inexact.reason}")
+    return value

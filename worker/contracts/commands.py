@@ -46,7 +46,9 @@ class PartModel(BaseModel):
     )
 
     reference: Reference | None = Field(None, description="The caller's own reference.")
-    metadata: Metadata | None = Field(None, description="Of the event; at most 8 KiB.")
+    metadata: Metadata | None = Field(
+        None, description="Of the event; at most 8 KiB. A number that would come back as another one is refused."
+    )
 
 
 class CommandModel(PartModel):

@@ -13,8 +13,9 @@ from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from worker.contracts.commands import COMMAND, COMMAND_TYPES
+from worker.contracts.commands import COMMAND, COMMAND_TYPES, Command
 from worker.contracts.envelope import Envelope, ReplyTopics, read_envelope
+from worker.contracts.exact_json import Inexact, find_inexact, is_surely_exact
 from worker.contracts.replies import ErrorCode
 from worker.contracts.times import format_time, from_milliseconds
 from worker.domain.reading import NUL_REASON, fingerprint, has_nul, invalid_command, unreadable
@@ -64,7 +65,13 @@ def decode_record(record: ConsumerRecord, reply_topics: ReplyTopics, max_command
         # By alias alone: a field's Python name is no field of the contract.
         command = COMMAND.validate_json(value, by_alias=True, by_name=False)
     except ValidationError as error:
-        return _refuse(record, envelope, unreadable(error), max_command_bytes)
+        rejected = unreadable(error)
+        # InvalidCommand comes before InvalidAmount.
+        inexact = find_inexact(value) if rejected.code is ErrorCode.INVALID_AMOUNT else None
+        return _refuse(record, envelope, rejected if inexact is None else _inexact(inexact), max_command_bytes)
+    inexact = None if is_surely_exact(value, _count_fields(command)) else find_inexact(value)
+    if inexact is not None:
+        return _refuse(record, envelope, _inexact(inexact), max_command_bytes)
     return Received(command, fingerprint(command), envelope, from_milliseconds(record.timestamp), record.key)
 
 
@@ -105,6 +112,16 @@ def _read_id_and_type(value: bytes | None, max_command_bytes: int) -> tuple[str 
 def _reply_topic_not_allowed(topic: str) -> Rejected:
     message = "Replies may not go to this topic. REPLY_TOPIC_PATTERN says which ones are allowed."
     return Rejected(ErrorCode.REPLY_TOPIC_NOT_ALLOWED, message, {"replyTopic": topic})
+
+
+def _count_fields(command: Command) -> int:
+    """How many fields were given, in the parts of a group too; what stands in metadata is not counted."""
+    fields = len(command.model_fields_set)
+    return fields if command.type != "Atomic" else fields + sum(len(part.model_fields_set) for part in command.commands)
+
+
+def _inexact(inexact: Inexact) -> Rejected:
+    return invalid_command(".".join(map(str, inexact.path)), inexact.reason)
 
 
 def _holds_nul(value: bytes) -> bool:

@@ -34,14 +34,18 @@ def test_an_equals_sign_makes_text_and_a_colon_before_it_json():
         (["amount:=12,5"], "what follows := is not JSON"),
         (["amount=1", "amount=2"], "amount is there already"),
         (["type=DebitWallet"], "the type is the first argument"),
+        (['metadata:={"a":{"b":1},"a":{"b":1}}'], "metadata.a: the key stands there twice"),
+        (['metadata:={"n":18446744073709551616}'], "metadata.n: metadata holds numbers that come back"),
+        (['metadata:={"n":[1.23456789012345678901]}'], r"metadata.n.0: metadata holds numbers that come back"),
+        (['commands:=[{"metadata":{"n":1e-400}}]'], "commands.0.metadata.n: metadata holds numbers that come back"),
     ],
 )
 def test_what_is_no_field_is_refused_with_the_reason(typed, reason):
-    """The message repeats what was typed and says what was expected."""
+    """The message repeats what was typed, or names the place in it, and says what was expected."""
     with pytest.raises(NotationError, match=reason) as refused:
         read_fields(typed)
 
-    assert repr(typed[-1]) in str(refused.value)
+    assert repr(typed[-1]) in str(refused.value) or str(refused.value).startswith(typed[-1].partition(":")[0])
 
 
 def test_what_travels_is_what_was_typed():

@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import ValidationError
 
 from worker.contracts.calls import Asked, CommandCalls, command_of, part, part_of
 from worker.contracts.commands import COMMAND, COMMAND_TYPES, Command
@@ -94,3 +95,12 @@ def test_a_part_has_no_id_and_no_deadline(option):
         ask.atomic(part.debit(A, "5", **option), part.credit(B, "5"))
     with pytest.raises(TypeError, match="not to one of its parts"):
         part_of(part.debit(A, "5", **option))
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, float("nan"), float("inf"), Decimal("1.5")])
+def test_metadata_of_a_call_holds_no_number_that_would_come_back_as_another(number):
+    """As over Kafka; a float of Python's comes back as it is."""
+    with pytest.raises(ValidationError, match="metadata"):
+        ask.update_metadata(A, {"a": [number]})
+
+    assert ask.update_metadata(A, {"a": [0.1, 5e-324, 2**64 - 1]}).metadata == {"a": [0.1, 5e-324, 2**64 - 1]}

@@ -124,6 +124,16 @@ INVALID = {
     "metadata with NaN": (spelt("metadata", '{"a": NaN}'), "metadata"),
     "metadata with 1e400": (spelt("metadata", '{"a": 1e400}'), "metadata"),
     "metadata with 2^64": (spelt("metadata", f'{{"a": {2**64}}}'), "metadata"),
+    "metadata with 20 digits behind the point": (spelt("metadata", '{"a": [1.23456789012345678901]}'), "metadata.a.0"),
+    "metadata with 1e-400": (spelt("metadata", '{"a": 1e-400}'), "metadata.a"),
+    "amount twice": (spelt("amount", '"1", "amount": "1"'), "amount"),
+    "amount twice, once in disguise": (spelt("amount", r'"1", "\u0061mount": "1"'), "amount"),
+    "amount twice, with white space": (spelt("amount", '"1", "amount"\n:"1"'), "amount"),
+    "amount twice, the last bad": (spelt("amount", '"1", "amount": 1.5'), "amount"),
+    "commandId twice": (spelt("commandId", f'"{OTHER_ID}", "commandId": "{ID}"'), "commandId"),
+    "type twice": (spelt("type", '"CreditWallet", "type": "CreditWallet"'), "type"),
+    "a key of the metadata twice": (spelt("metadata", '{"a": {"b": 1, "b": 1}}'), "metadata.a.b"),
+    "metadata with 1e-400, and a bad amount": (spelt("metadata", '{"a": 1e-400}, "amount": 1.5'), "amount"),
     "currency unknown": (good(currency="ABC"), "currency"),
     "time without a zone": (good(notAfter="2026-11-22T12:00:00"), "notAfter"),
     "time that overflows": (good(notAfter="0001-01-01T00:00:00+05:00"), "notAfter"),
@@ -258,8 +268,8 @@ def test_a_good_command_comes_with_what_surrounded_it():
         good(reference="é💰\u2028"),
         json.dumps({**GOOD, "reference": "é💰"}, ensure_ascii=False).encode(),
         spelt("metadata", '{"a":' * 100 + "1" + "}" * 100),
-        spelt("amount", '1.5, "amount": "1"'),
-        spelt("commandId", f'5, "commandId": "{ID}"'),
+        spelt("metadata", '{"a": 1.50, "b": [0.1, 1e2, 18446744073709551615]}'),
+        good(reference='"a": 1, "a" : 1'),
     ],
     ids=[
         "as large as may be",
@@ -270,12 +280,12 @@ def test_a_good_command_comes_with_what_surrounded_it():
         "characters escaped",
         "characters in UTF-8",
         "100 deep",
-        "amount twice",
-        "commandId twice",
+        "numbers",
+        "a text that looks like keys",
     ],
 )
 def test_what_only_looks_odd_is_a_command(value):
-    """Valid JSON is valid however it is spelt; of a name that stands there twice the last counts."""
+    """Valid JSON is valid however it is spelt."""
     read = decode(value)
 
     assert isinstance(read, Received)
@@ -353,6 +363,14 @@ def test_a_refusal_is_told_by_its_code():
 def test_the_id_of_a_record_that_must_not_be_parsed_is_found_where_there_is_one(value, found):
     """Of two different ones neither: a failure must not be recorded under another command's id."""
     assert find_command_id(value) == found
+
+
+def test_a_key_that_comes_twice_in_a_part_is_told_with_its_place():
+    """The index of the part is in the path."""
+    part = f'{{"type": "CreditWallet", "walletId": "{WALLET}", "amount": "1"'
+    group = f'{{"commandId": "{ID}", "type": "Atomic", "commands": [{part}}}, {part}, "amount": "1"}}]}}'
+
+    assert refused(group.encode()).rejected.details["path"] == "commands.1.amount"
 
 
 header_names = st.sampled_from(["correlation_id", "reply_to", "kafka_replyTopic", "traceparent", "dlq_attempt"])
