@@ -89,8 +89,9 @@ class WalletClient(CommandCalls[Coroutine[Any, Any, Result]]):
             raise NotSent("the client is not open: expected `async with WalletClient() as wallets:` around it")
         value, key = self._encode(command), wallet_ids(command)[0].encode()
         try:
-            record = await self._exchange.ask(key, value, self._timeout_s)
-            return read_result(command, record.value, record.headers)
+            return await self._exchange.ask(
+                key, value, self._timeout_s, lambda record: read_result(command, record.value, record.headers)
+            )
         except Unanswered as error:
             raise OutcomeUnknown(str(error), command) from error
         except ValidationError as error:

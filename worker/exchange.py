@@ -1,19 +1,21 @@
 """Request and reply over Kafka: a record out, and the one that answers it back, thousands at a time.
 
 The reply topic is read by all of its readers in full, without a group: nothing is committed, nothing is rebalanced, and
-what is meant for others is passed over by its header alone. Reading starts at the topic's end as it was before the
-first request, so no reply is missed however quick it is; partitions that are added later are read from their beginning.
-A request that is given up is forgotten. Once reading has ended, for whatever reason, every request says so at once.
+what is meant for others is passed over by its header alone; so is what cannot be read. Reading starts at the topic's
+end as it was before the first request, so no reply is missed however quick it is; partitions that are added later are
+read from their beginning. A request that is given up is forgotten. Once reading has ended, for whatever reason, every
+request says so at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -21,6 +23,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.contracts.envelope import CORRELATION_ID, REPLY_TO
 from worker.kafka import KafkaRefused, connection_arguments, start
+from worker.kafka_fetch import find_unreadable
 from worker.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -32,12 +35,23 @@ TOPIC_PATIENCE_S = 2.0
 TOPIC_POLL_S = 0.1
 
 
+T = TypeVar("T")
+
+
 class NotSent(Exception):
     """Nothing was sent, and why."""
 
 
 class Unanswered(Exception):
     """The request may have been sent, and no answer was seen; why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Somebody who waits for an answer, and how to read it: None where a record is none."""
+
+    reply: asyncio.Future[Any]
+    read: Callable[[ConsumerRecord], Any]
 
 
 class Exchange:
@@ -48,12 +62,15 @@ class Exchange:
     ) -> None:
         self._producer, self._consumer = producer, consumer
         self._request_topic, self._reply_topic = request_topic, reply_topic
-        self._waiting: dict[bytes, asyncio.Future[ConsumerRecord]] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
         self._reading: asyncio.Task[None] | None = None
         self._ended: str | None = None
 
-    async def ask(self, key: bytes, value: bytes, timeout_s: float) -> ConsumerRecord:
-        """Publish a request and return the record that answers it.
+    async def ask(self, key: bytes, value: bytes, timeout_s: float, read: Callable[[ConsumerRecord], T | None]) -> T:
+        """Publish a request and return its answer.
+
+        `read` makes it of a record under the request's correlation id, or None of one that answers something else:
+        it is passed over. What it raises is raised here.
 
         Raises `NotSent` where it was not handed to Kafka, `Unanswered` where it may have been and no answer came within
         `timeout_s`. Cancelling forgets it; what was sent stays sent.
@@ -61,8 +78,8 @@ class Exchange:
         if self._ended is not None:
             raise NotSent(self._ended)
         correlation_id, sent = uuid4().hex.encode(), False
-        reply: asyncio.Future[ConsumerRecord] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation_id] = reply
+        reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_id] = _Waiting(reply, read)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(key, value, correlation_id, reply)
@@ -106,9 +123,7 @@ class Exchange:
             await asyncio.sleep(TOPIC_POLL_S)
         return missing
 
-    async def _send(
-        self, key: bytes, value: bytes, correlation_id: bytes, reply: asyncio.Future[ConsumerRecord]
-    ) -> None:
+    async def _send(self, key: bytes, value: bytes, correlation_id: bytes, reply: asyncio.Future[Any]) -> None:
         headers = [(CORRELATION_ID, correlation_id), (REPLY_TO, self._reply_topic.encode())]
         try:
             sent = await self._producer.send(self._request_topic, value, key, headers=headers)
@@ -127,18 +142,27 @@ class Exchange:
 
     def _hand_over(self, record: ConsumerRecord) -> None:
         """Give `record` to whoever waits for it. Header values may be null, binary and repeated: the last counts."""
-        reply = self._waiting.get(dict(record.headers).get(CORRELATION_ID) or b"")
-        if reply is not None and not reply.done():
-            reply.set_result(record)
+        waiting = self._waiting.get(dict(record.headers).get(CORRELATION_ID) or b"")
+        if waiting is None or waiting.reply.done():
+            return
+        try:
+            answer = waiting.read(record)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told the one who waits
+            waiting.reply.set_exception(error)
+            return
+        if answer is not None:
+            waiting.reply.set_result(answer)
 
     async def _follow_partitions(self) -> None:
-        """Take in partitions that were added since."""
+        """Take in partitions that were added since; go on at the end of those whose next records cannot be read."""
         assigned = self._consumer.assignment()
         known = self._partitions(self._consumer.partitions_for_topic(self._reply_topic) or ())
         added = known - assigned
-        if added:
+        unreadable = [partition for partition in assigned if find_unreadable(self._consumer, partition)]
+        if added or unreadable:
             positions = {partition: await self._consumer.position(partition) for partition in assigned}
-            self._read_from(positions | dict.fromkeys(added, 0))
+            ends = await self._consumer.end_offsets(unreadable) if unreadable else {}
+            self._read_from(positions | ends | dict.fromkeys(added, 0))
 
     def _read_from(self, positions: dict[TopicPartition, int]) -> None:
         self._consumer.assign(list(positions))
@@ -153,8 +177,8 @@ class Exchange:
         error = None if reading.cancelled() else reading.exception()
         closed = "the client is closed" if error is None else f"{self._reply_topic} cannot be read: {explain(error)}"
         self._ended = closed
-        for reply in self._waiting.values():
-            _give_up(reply, closed, error)
+        for waiting in self._waiting.values():
+            _give_up(waiting.reply, closed, error)
 
 
 def explain(error: BaseException) -> str:
@@ -163,14 +187,14 @@ def explain(error: BaseException) -> str:
     return "no answer" if isinstance(error, KafkaConnectionError) else f"{type(error).__name__}: {error}"
 
 
-def _acknowledged(reply: asyncio.Future[ConsumerRecord], sent: asyncio.Future[Any]) -> None:
+def _acknowledged(reply: asyncio.Future[Any], sent: asyncio.Future[Any]) -> None:
     error = None if sent.cancelled() else sent.exception()
     if error is not None:
         # Perhaps an earlier attempt of aiokafka's got through and only its acknowledgement was lost.
         _give_up(reply, f"Kafka did not acknowledge it: {explain(error)}", error)
 
 
-def _give_up(reply: asyncio.Future[ConsumerRecord], reason: str, cause: BaseException | None) -> None:
+def _give_up(reply: asyncio.Future[Any], reason: str, cause: BaseException | None) -> None:
     if not reply.done():
         unanswered = Unanswered(reason)
         unanswered.__cause__ = cause

@@ -23,6 +23,8 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.admin import SaslAuthenticateRequest_v0, SaslAuthenticateRequest_v1
 
+# Imported for what it does to every consumer: each of them survives what it cannot read.
+import worker.kafka_fetch  # noqa: F401
 from worker.settings import Settings
 
 PROBE_TIMEOUT_MS = 5_000

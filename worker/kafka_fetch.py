@@ -10,16 +10,17 @@ Replaces three names of `aiokafka.consumer.fetcher`, for every consumer of the p
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import IllegalStateError
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
 
-log = structlog.get_logger(__name__)
+# Not structlog's: an upstream service's client brings this module along.
+log = logging.getLogger(__name__)
 
 
 class _LenientText(bytearray):
@@ -114,8 +115,8 @@ class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
         state.pause()
         state.unreadable = f"{type(error).__name__}: {error}"
         topic, partition = self._topic_partition
-        offset = self._partition_records.next_fetch_offset
-        log.error("partition_unreadable", topic=topic, partition=partition, offset=offset, error=state.unreadable)
+        at = {"topic": topic, "partition": partition, "offset": self._partition_records.next_fetch_offset}
+        log.error("partition_unreadable", extra={**at, "error": state.unreadable})
 
 
 def find_unreadable(consumer: AIOKafkaConsumer, partition: TopicPartition) -> str | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from tests.support.commands import new_id
-from tests.support.replies import header
+from tests.support.commands import Record, new_id, odd_batch
+from tests.support.replies import content, header
 from tests.support.world import World, open_world
 from worker.client import Accepted, ErrorCode, NotSent, OutcomeUnknown, Rejected, WalletClient, part
 from worker.contracts.status import HoldStatus, WalletStatus
@@ -164,6 +165,59 @@ async def test_foreign_and_broken_records_on_the_reply_topic_are_passed_over(run
         answer = await wallets.credit(await new_wallet(wallets), 1)
 
     assert answer.wallets[0].balance == Decimal(101)
+
+
+async def test_a_header_name_that_is_not_utf_8_ends_no_client(running):
+    """A C or Go client writes one into the shared topic: its record is passed over, on whichever partition."""
+    async with client_of(running) as wallets:
+        wallet_id = await new_wallet(wallets)
+        for partition in range(PARTITIONS):
+            odd = odd_batch(running.producer, Record(b"key", b"not a reply"))
+            await (await running.producer.send_batch(odd, running.reply_topic, partition=partition))
+
+        answer = await wallets.credit(wallet_id, 1)
+
+    assert answer.wallets[0].balance == Decimal(101)
+
+
+async def test_replies_behind_a_batch_that_cannot_be_read_come_in(running):
+    """The client goes on at the end of that partition, and tells whoever asks from then on."""
+    async with client_of(running) as wallets:
+        wallet_id = await new_wallet(wallets)
+        [partition, *_] = {
+            record.partition
+            for record in await (await running.topic(running.reply_topic)).to_end()
+            if record.key == wallet_id.encode()
+        }
+        at = TopicPartition(running.reply_topic, partition)
+        state = wallets._exchange._consumer._subscription.subscription.assignment.state_value(at)
+        # As `kafka_fetch` leaves it: a broker takes no corrupt batch.
+        state.pause()
+        state.unreadable = "CorruptRecordException"
+
+        while at in wallets._exchange._consumer.paused():  # noqa: ASYNC110 - the reading task tells nobody
+            await asyncio.sleep(0.01)
+        answer = await wallets.credit(wallet_id, 1)
+
+    assert answer.wallets[0].balance == Decimal(101)
+
+
+async def test_a_reply_to_another_command_under_the_same_correlation_id_is_passed_over(world):
+    """As an expiry's is under that of its `PlaceHold`."""
+    async with client_of(world) as wallets:
+        asked = asyncio.create_task(wallets.place_hold(new_id(), new_id(), 1))
+        [command] = await (await world.topic(world.command_topic)).until_count(1)
+        place = {"commandId": content(command)["commandId"], "type": "PlaceHold", "status": "accepted"}
+        error = {"code": "HoldNotDue", "message": "", "details": {}}
+        expire = {"commandId": new_id(), "type": "ExpireHold", "status": "rejected", "error": error}
+        for reply in (expire, place):
+            value = json.dumps({**reply, "processedAt": "2026-11-22T12:00:00Z", "wallets": []}).encode()
+            headers = [("correlation_id", header(command, "correlation_id"))]
+            await world.producer.send_and_wait(world.reply_topic, value, headers=headers, partition=0)
+
+        answer = await asked
+
+    assert isinstance(answer, Accepted)
 
 
 async def test_a_reply_that_cannot_be_read_leaves_the_outcome_unknown(world):

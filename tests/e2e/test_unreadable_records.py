@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
-
-from tests.support.commands import Command, NotUtf8, Record, create_wallet, credit, new_id, record_of
+from tests.support.commands import Record, create_wallet, credit, new_id, odd_batch, record_of
 from tests.support.invariants import check
 from tests.support.replies import code
 from tests.support.world import World
 
 CREDITS = 40
-
-
-def batch_of(world: World, command: Command) -> BatchBuilder:
-    """A batch of one record with a header whose name is not UTF-8."""
-    batch = world.producer.create_batch()
-    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 2**20)
-    record, headers = record_of(command), [(NotUtf8("name"), b""), ("correlation_id", b"odd")]
-    batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
-    return batch
 
 
 def credits_to(wallets: Sequence[str]) -> list[Record]:
@@ -41,8 +29,8 @@ async def test_a_header_name_that_is_not_utf_8_costs_no_command(world):
     replies = await world.topic(world.reply_topic)
     wallets, sent = await open_wallets(world)
     sent += await world.send(credits_to(wallets))
-    odd = await world.producer.send_batch(batch_of(world, credit(wallets[0])), world.command_topic, partition=0)
-    await odd
+    odd = odd_batch(world.producer, record_of(credit(wallets[0]), ("correlation_id", b"odd")))
+    await (await world.producer.send_batch(odd, world.command_topic, partition=0))
     sent += await world.send(credits_to(wallets))
 
     worker = world.start("a")

@@ -14,6 +14,8 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import RecordMetadata
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -113,6 +115,15 @@ def record_of(command: Command, *headers: tuple[str, bytes | None], partition: i
     first = command.get("commands", [command])[0]
     key = first.get("fromWalletId") or first["walletId"]
     return Record(key.encode(), json.dumps(command).encode(), headers, partition)
+
+
+def odd_batch(producer: AIOKafkaProducer, record: Record) -> BatchBuilder:
+    """A batch of one record, which has a header besides whose name is not UTF-8; for `send_batch`."""
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, -1, 2**20)
+    headers = [(NotUtf8("name"), b""), *record.headers]
+    batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
+    return batch
 
 
 # aiokafka takes no record without key and value from a caller, though Kafka has them.

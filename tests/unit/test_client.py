@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -52,10 +53,10 @@ def test_every_type_of_command_has_a_method():
 class Exchange:
     """Takes the place of Kafka: keeps what would be published, and accepts everything."""
 
-    async def ask(self, key: bytes, value: bytes, timeout_s: float) -> Any:
+    async def ask(self, key: bytes, value: bytes, timeout_s: float, read: Callable[[Any], Any]) -> Any:
         """Answer at once."""
         self.key, self.value = key, value
-        return SimpleNamespace(value=json.dumps(REPLY).encode(), headers=())
+        return read(SimpleNamespace(value=json.dumps(REPLY).encode(), headers=()))
 
 
 @pytest.fixture
@@ -138,13 +139,13 @@ async def test_what_is_no_command_is_refused_in_one_line(wallets, exchange, ask,
 
 
 def test_importing_the_client_brings_neither_framework_nor_stores():
-    """An upstream service needs Kafka alone."""
+    """An upstream service needs Kafka alone, and what makes its consumer survive what it cannot read."""
     heavy = {"faststream", "sqlalchemy", "asyncpg", "esdbclient", "grpc", "elasticsearch", "redis", "structlog"}
     script = "import sys, worker.client; print(*sys.modules)"
 
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
-    assert "aiokafka" in modules
+    assert {"aiokafka", "worker.kafka_fetch"} <= set(modules)
     assert heavy.isdisjoint(modules)
 
 
@@ -193,6 +194,12 @@ def test_a_rejected_reply_reads_as_rejected():
         ErrorCode.WALLET_NOT_FOUND, "There is no such wallet.", {"walletId": "w"},
     )  # fmt: skip
     assert not answer.replayed
+
+
+def test_the_reply_to_another_command_is_none_to_this_one():
+    """An expiry is answered under the correlation id of its `PlaceHold`, whose sender may still wait."""
+    assert read(REPLY | {"commandId": OTHER, "type": "ExpireHold"}) is None
+    assert isinstance(read(REPLY | {"commandId": ID}), Accepted)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff", b"[]"])

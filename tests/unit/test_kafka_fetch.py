@@ -9,7 +9,6 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
-from structlog.testing import capture_logs
 
 from tests.support.commands import NotUtf8
 from worker.kafka_fetch import find_unreadable
@@ -73,7 +72,7 @@ def test_a_header_name_that_is_not_utf_8_is_read_with_replacement_characters(cod
     assert (state.position, state.paused) == (3 * COUNT, False)
 
 
-def test_a_corrupt_batch_pauses_its_partition_and_raises_nothing():
+def test_a_corrupt_batch_pauses_its_partition_and_raises_nothing(caplog):
     """What lies before it is handed out first; then the partition stands, and says why."""
     corrupt = batch(COUNT)
     corrupt[-1] ^= 0xFF
@@ -83,12 +82,13 @@ def test_a_corrupt_batch_pauses_its_partition_and_raises_nothing():
     assert ([record.offset for record in found], state.position, state.paused) == (list(range(COUNT)), COUNT, False)
 
     again, state = result_of(bytes(corrupt))
-    with capture_logs() as logs:
-        assert again.getall() == []
+    assert again.getall() == []
 
     assert state.paused
     assert not again.has_more()
-    assert [line["event"] for line in logs] == ["partition_unreadable"]
+    assert [(line.message, line.topic, line.partition) for line in caplog.records] == [
+        ("partition_unreadable", *PARTITION)
+    ]
     assert "CorruptRecordException" in (find_unreadable(consumer_with(state), PARTITION) or "")
 
 

@@ -1,7 +1,7 @@
 """One command to Kafka, and the wait for its reply.
 
 The reply topics' ends are taken before the command is sent, so that no reply is missed however quick it is. A reply is
-known by the correlation id, which nobody else has.
+known by the correlation id, and by the command's: an expiry is answered under the correlation id of its `PlaceHold`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from worker.cli.reply_topic import (
 from worker.contracts.commands import Command
 from worker.contracts.envelope import CORRELATION_ID, REPLY_TO
 from worker.contracts.replies import Reply
+from worker.contracts.results import is_of_another
 from worker.settings import Settings
 
 
@@ -132,4 +133,6 @@ def _read_answer(record: ConsumerRecord, outgoing: Outgoing) -> Answer | None:
     if (CORRELATION_ID, outgoing.correlation_id.encode()) not in record.headers:
         return None
     reply = read_reply(record.value)
-    return Answer(record.value, reply, is_replayed(record)) if reply else None
+    if reply is None or is_of_another(outgoing.command, reply):
+        return None
+    return Answer(record.value, reply, is_replayed(record))

@@ -7,12 +7,13 @@ partitions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from worker.cli.output import fail
 from worker.cli.reply_topic import partitions_of
+from worker.kafka_fetch import find_unreadable
 
 POLL_MS = 500
 RECORDS_MAX = 500
@@ -47,6 +48,7 @@ async def read_record(consumer: AIOKafkaConsumer, partition: TopicPartition, off
     consumer.seek(partition, offset)
     while await consumer.position(partition) <= offset:
         fetched = await consumer.getmany(partition, timeout_ms=POLL_MS, max_records=1)
+        _refuse_unreadable(consumer, [partition])
         for record in fetched.get(partition, ()):
             if record.offset == offset:
                 return record
@@ -81,5 +83,13 @@ async def _fill(
         if not missing:
             return
         fetched = await consumer.getmany(*missing, timeout_ms=POLL_MS, max_records=RECORDS_MAX)
+        _refuse_unreadable(consumer, missing)
         for partition, records in fetched.items():
             waiting[partition].extend(record for record in records if record.offset < ends[partition])
+
+
+def _refuse_unreadable(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+    """End with a line where the next records of a partition cannot be read: they would be waited for in vain."""
+    for partition in partitions:
+        if (error := find_unreadable(consumer, partition)) is not None:
+            fail(f"{partition.topic}, partition {partition.partition} cannot be read further: {error}", 1)

@@ -50,9 +50,19 @@ class Rejected(_Answer):
 Result = Accepted | Rejected
 
 
-def read_result(command: Command, value: bytes | None, headers: Headers) -> Result:
-    """The answer to `command` in a reply record; pydantic's `ValidationError` where that is no reply."""
+def is_of_another(command: Command, reply: Reply) -> bool:
+    """Whether `reply` answers another command. One without an id answers a record that could not be read: this one."""
+    return reply.command_id not in (None, command.command_id)
+
+
+def read_result(command: Command, value: bytes | None, headers: Headers) -> Result | None:
+    """The answer to `command` in a reply record; pydantic's `ValidationError` where that is no reply.
+
+    None where it answers another command: an expiry is answered under the correlation id of its `PlaceHold`.
+    """
     reply = Reply.model_validate_json(value or b"", extra="ignore")
+    if is_of_another(command, reply):
+        return None
     said: dict[str, Any] = {
         "command_id": command.command_id,
         "type": command.type,
