@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -43,8 +44,10 @@ CSV_COLUMNS = (
     "reference",
     "commandId",
 )
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet runs a cell that begins so (OWASP, "CSV Injection")."""
+_FORMULA = r"=+\-@\uff1d\uff0b\uff0d\uff20"
+"""What a formula begins with, in full width too."""
+_formula_begins = re.compile(rf"\A(?=[{_FORMULA}\t\r\n])|(?<=[;\t\r\n\v\f\x85\u2028\u2029])(?=[{_FORMULA}])")
+"""Where a spreadsheet would run a formula, were it to begin a cell at such a place (OWASP, "CSV Injection")."""
 
 Id = Annotated[UUID, typer.Argument(help="The wallet's id.")]
 From = Annotated[
@@ -130,16 +133,24 @@ def _amount(line: Line) -> str:
 
 
 async def _print_csv(lines: AsyncIterator[Line]) -> None:
-    writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(_Rows(), CSV_COLUMNS, lineterminator="\r\n")
     writer.writeheader()
     async for line in lines:
         fields = _as_json(line)
         writer.writerow(fields | {"reference": _no_formula(line.reference)})
 
 
+class _Rows:
+    """Takes rows that end with CR LF and prints them with LF: before 3.11.9 Python quotes its own line end alone."""
+
+    def write(self, row: str) -> None:
+        """Print one row."""
+        sys.stdout.write(row.removesuffix("\r\n") + "\n")
+
+
 def _no_formula(text: str | None) -> str | None:
-    """The only text that a stranger wrote, so that a spreadsheet takes it for text."""
-    return f"'{text}" if text is not None and text.startswith(FORMULA_BEGINS) else text
+    """The only text that a stranger wrote, so that a spreadsheet takes it for text, each line of it."""
+    return None if text is None else _formula_begins.sub("'", text)
 
 
 def _as_json(line: Line) -> dict[str, Any]:
