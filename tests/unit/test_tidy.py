@@ -69,3 +69,19 @@ def test_money_never_meets_a_float() -> None:
 
     assert {name for _, name in names} >= {"isinstance"}
     assert not [path for path, name in names if name == "float"]
+
+
+def test_the_command_line_prints_in_one_place() -> None:
+    """`worker/cli/output.py` escapes what a stranger wrote and a terminal would act upon; nobody goes around it.
+
+    Besides it print only those that show the installation's own files and migrations.
+    """
+    printing = {
+        path.stem
+        for path in (ROOT / "cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "typer.secho")
+    }
+
+    assert "output" in printing
+    assert printing <= {"output", "__init__", "migrate", "schemas"}

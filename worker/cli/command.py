@@ -14,7 +14,17 @@ from worker.audit.ledger_pages import Key
 from worker.audit.see_command import Attempt, CommandSight, see_command
 from worker.audit.sight import Away, Unreadable
 from worker.cli.entries import entry_as_json
-from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, show_time
+from worker.cli.output import (
+    fail,
+    new_table,
+    plain,
+    print_json,
+    print_json_text,
+    print_table,
+    quiet_clients,
+    say,
+    show_time,
+)
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
 from worker.ledger.entry import Entry
@@ -48,12 +58,12 @@ def command(id_: Id, as_json: AsJson = False) -> None:
 def _print(command_id: str, sight: CommandSight) -> None:
     for store, seen in (("Postgres", sight.attempts), ("KurrentDB", sight.events), ("Elasticsearch", sight.lines)):
         if isinstance(seen, (Away, Unreadable)):
-            typer.echo(f"{store} {type(seen).__name__.lower()}: {seen.reason.removeprefix(f'{store}: ')}")
+            say(f"{store} {type(seen).__name__.lower()}: {seen.reason.removeprefix(f'{store}: ')}")
     for attempt in sight.attempts if isinstance(sight.attempts, list) else ():
         outcome = f"rejected: {attempt.error_code}" if attempt.error_code else "accepted"
-        typer.echo(f"{attempt.type} {command_id}, attempt {attempt.attempt}: {outcome}")
-        typer.echo(f"received {show_time(attempt.received_at)}, answered with")
-        typer.echo(attempt.reply)
+        say(f"{attempt.type} {command_id}, attempt {attempt.attempt}: {outcome}")
+        say(f"received {show_time(attempt.received_at)}, answered with")
+        print_json_text(attempt.reply)
     keys = _keys(sight)
     if keys:
         columns = ("wallet", "version", "event", "amount", "balance", "ledger", "KurrentDB", "Elasticsearch")

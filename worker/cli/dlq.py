@@ -16,7 +16,7 @@ import typer
 from worker.cli import EXIT_USAGE
 from worker.cli.dead_letters import Letter, Place, read_letter, read_place
 from worker.cli.letter_table import HEADING, letter_as_json, letter_line, print_letter, whole_letter_as_json
-from worker.cli.output import fail, print_json, quiet_clients
+from worker.cli.output import fail, print_json, quiet_clients, say
 from worker.cli.replay import Replayed, Wanted, read_letter_at, replay
 from worker.cli.reply_topic import KafkaAway, kafka_errors, open_consumer
 from worker.cli.topic_reader import read_topic
@@ -82,7 +82,7 @@ async def _list(settings: Settings, code: ErrorCode | None, *, as_json: bool) ->
     foreign = 0
     async with open_consumer(settings) as consumer:
         if not as_json:
-            typer.echo(HEADING)
+            say(HEADING)
         with kafka_errors(settings):
             async for record in read_topic(consumer, settings.dlq_topic):
                 letter = read_letter(record)
@@ -91,14 +91,14 @@ async def _list(settings: Settings, code: ErrorCode | None, *, as_json: bool) ->
                 elif code in (None, letter.code):
                     _print(letter, as_json=as_json)
     if foreign:
-        typer.echo(f"wallex: passed over {foreign} records of {settings.dlq_topic} that are no dead letters", err=True)
+        say(f"wallex: passed over {foreign} records of {settings.dlq_topic} that are no dead letters", err=True)
 
 
 def _print(letter: Letter, *, as_json: bool) -> None:
     if as_json:
         print_json(letter_as_json(letter))
     else:
-        typer.echo(letter_line(letter))
+        say(letter_line(letter))
 
 
 async def _find(settings: Settings, place: Place) -> Letter | None:
@@ -114,16 +114,16 @@ async def _replay(settings: Settings, wanted: Wanted) -> int:
         replayed += one.refused is None
         refused += one.refused is not None
         _tell(one)
-    typer.echo(f"replayed {replayed}, not replayed {refused}")
+    say(f"replayed {replayed}, not replayed {refused}")
     return refused
 
 
 def _tell(one: Replayed) -> None:
     if one.letter is None or one.refused is not None:
-        typer.echo(f"wallex: {one.place} is not replayed: {one.refused}", err=True)
+        say(f"wallex: {one.place} is not replayed: {one.refused}", err=True)
     else:
         what = f"command {one.letter.command_id}" if one.letter.command_id else "a record without a readable commandId"
-        typer.echo(f"{one.place} to {one.letter.topic}: {what}, attempt {one.letter.attempt + 1}")
+        say(f"{one.place} to {one.letter.topic}: {what}, attempt {one.letter.attempt + 1}")
 
 
 @contextmanager

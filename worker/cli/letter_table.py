@@ -9,10 +9,9 @@ import re
 from typing import Any
 
 import orjson
-import typer
 
 from worker.cli.dead_letters import Letter
-from worker.cli.output import printable, show_time
+from worker.cli.output import printable, say, show_time
 from worker.contracts.times import format_time
 
 _LINE = "{:<10}  {:<24}  {:<22}  {:>7}  {:<9}  {:<36}  {:<36}  {:<28}  {}"
@@ -41,13 +40,13 @@ def letter_line(letter: Letter) -> str:
 
 def print_letter(letter: Letter) -> None:
     """Show one dead letter whole: its headers, its key, and its value, as JSON with indents where it is JSON."""
-    typer.echo(f"letter {letter.place}, {show_time(letter.written_at)}")
+    say(f"letter {letter.place}, {show_time(letter.written_at)}")
     for name, value in letter.headers:
-        typer.echo(f"{printable(name)}: {_show(value)}")
-    typer.echo(f"key: {_show(letter.key)}")
-    typer.echo("no value" if letter.value is None else f"value, {len(letter.value)} bytes:")
+        say(f"{printable(name)}: {_show(value)}")
+    say(f"key: {_show(letter.key)}")
+    say("no value" if letter.value is None else f"value, {len(letter.value)} bytes:")
     for line in _pretty(letter.value or b"").splitlines():
-        typer.echo(printable(line))
+        say(printable(line))
 
 
 def letter_as_json(letter: Letter) -> dict[str, Any]:

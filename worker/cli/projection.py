@@ -12,7 +12,7 @@ import signal
 import typer
 
 from worker.cli.bars import show_bars
-from worker.cli.output import fail, new_table, plain, print_table, quiet_clients
+from worker.cli.output import fail, new_table, plain, print_table, quiet_clients, say
 from worker.errors import WallexError
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.rebuild import Progress, Rebuilt, Replaced, rebuild
@@ -65,9 +65,9 @@ def _print(rebuilt: Rebuilt) -> None:
     print_table(table)
     for one in rebuilt.replaced:
         if one.comparison.fields:
-            typer.echo(f"fields that changed in {one.alias}: {', '.join(sorted(one.comparison.fields))}")
+            say(f"fields that changed in {one.alias}: {', '.join(sorted(one.comparison.fields))}")
     rate = rebuilt.followed / rebuilt.following_s
-    typer.echo(
+    say(
         f"rebuilt from {rebuilt.events:,} events in {rebuilt.seconds:.1f} s ({rate:,.0f} events/s while catching up); "
         "the aliases are switched, the old indices deleted"
     )

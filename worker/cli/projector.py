@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.output import say
 from worker.errors import Contradiction, Fatal
 from worker.event_loop import open_runner
 from worker.projection.projector import run_projector
@@ -27,5 +28,5 @@ def projector() -> None:
         with open_runner() as runner:
             runner.run(run_projector(settings))
     except (Fatal, Contradiction) as error:
-        typer.echo(f"wallex: the projector stops: {error}", err=True)
+        say(f"wallex: the projector stops: {error}", err=True)
         raise typer.Exit(1) from error

@@ -12,7 +12,7 @@ import orjson
 import typer
 from aiokafka import ConsumerRecord
 
-from worker.cli.output import fail, print_json, quiet_clients
+from worker.cli.output import fail, print_json, quiet_clients, say
 from worker.cli.reply_table import HEADING, reply_lines
 from worker.cli.reply_topic import KafkaAway, is_replayed, kafka_errors, open_consumer, read_reply
 from worker.cli.topic_reader import read_topic
@@ -65,7 +65,7 @@ async def _show(settings: Settings, filter_: _Filter, *, follow: bool, as_json: 
     foreign = 0
     async with open_consumer(settings) as consumer:
         if not as_json:
-            typer.echo(HEADING)
+            say(HEADING)
         with kafka_errors(settings):
             async for record in read_topic(consumer, settings.reply_topic, follow=follow):
                 reply = read_reply(record.value)
@@ -74,7 +74,7 @@ async def _show(settings: Settings, filter_: _Filter, *, follow: bool, as_json: 
                 elif filter_.wants(reply, record.key):
                     _print(record, reply, as_json=as_json)
     if foreign:
-        typer.echo(f"wallex: passed over {foreign} records of {settings.reply_topic} that are no replies", err=True)
+        say(f"wallex: passed over {foreign} records of {settings.reply_topic} that are no replies", err=True)
 
 
 def _print(record: ConsumerRecord, reply: Reply, *, as_json: bool) -> None:
@@ -82,4 +82,4 @@ def _print(record: ConsumerRecord, reply: Reply, *, as_json: bool) -> None:
         print_json(orjson.loads(record.value) | {"replayed": is_replayed(record)})
         return
     for line in reply_lines(reply, replayed=is_replayed(record)):
-        typer.echo(line)
+        say(line)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import typer
-
-from worker.cli.output import new_table, plain, print_table, show_time
+from worker.cli.output import new_table, plain, print_table, say, show_time
 from worker.contracts.money import format_money
 from worker.contracts.replies import Reply, WalletState
 
@@ -17,11 +15,11 @@ HEADING = _LINE.format("time (UTC)", "status", "type", "command", "error", "repl
 def print_reply(reply: Reply, *, replayed: bool) -> None:
     """Show one reply: what became of the command, and the wallets after it."""
     again = " (its first reply, again)" if replayed else ""
-    typer.echo(f"{reply.status}{again}  {reply.type}  {reply.command_id}  {show_time(reply.processed_at)}")
+    say(f"{reply.status}{again}  {reply.type}  {reply.command_id}  {show_time(reply.processed_at)}")
     if reply.error is not None:
-        typer.echo(f"{reply.error.code}: {reply.error.message}")
+        say(f"{reply.error.code}: {reply.error.message}")
         for name, value in reply.error.details.items():
-            typer.echo(f"  {name}: {value}")
+            say(f"  {name}: {value}")
     if reply.wallets:
         right = ("version", "balance", "held", "available")
         table = new_table("", ("wallet", "version", "status", "currency", "balance", "held", "available"), right)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import typer
 
 from worker.cli.notation import NotationError, check_command, read_fields
-from worker.cli.output import fail, print_json, quiet_clients
+from worker.cli.output import fail, print_json, print_json_text, quiet_clients, say
 from worker.cli.publishing import Answer, NotPublished, OutcomeUnknown, Outgoing, Published, publish
 from worker.cli.reply_table import print_reply
 from worker.contracts.envelope import ReplyTopics
@@ -96,10 +96,10 @@ def _show(outgoing: Outgoing, sent: Published | Answer, *, as_json: bool) -> Non
         if as_json:
             print_json(place)
         else:
-            typer.echo(f"published {outgoing.command.type} {outgoing.command.command_id} to {sent}")
+            say(f"published {outgoing.command.type} {outgoing.command.command_id} to {sent}")
         return
     if as_json:
-        typer.echo(sent.value.decode())
+        print_json_text(sent.value.decode())
     else:
         print_reply(sent.reply, replayed=sent.replayed)
     if sent.reply.status == "rejected":

@@ -19,7 +19,7 @@ import typer
 
 from worker.audit.statement import Line, Period, open_statements
 from worker.cli import EXIT_USAGE
-from worker.cli.output import fail, print_json, printable, quiet_clients
+from worker.cli.output import fail, print_json, printable, quiet_clients, say
 from worker.cli.times import read_time
 from worker.contracts.money import format_money
 from worker.errors import WallexError
@@ -105,11 +105,11 @@ async def _show(settings: Settings, wallet_id: str, period: Period, *, as_json: 
 
 async def _print_table(lines: AsyncIterator[Line], opening: Decimal) -> None:
     closing, count = opening, 0
-    typer.echo(HEADING)
+    say(HEADING)
     async for line in lines:
         closing, count = line.balance, count + 1
-        typer.echo(_row(line))
-    typer.echo(f"{count} entries, opening balance {format_money(opening)}, closing balance {format_money(closing)}")
+        say(_row(line))
+    say(f"{count} entries, opening balance {format_money(opening)}, closing balance {format_money(closing)}")
 
 
 def _row(line: Line) -> str:
@@ -137,7 +137,10 @@ async def _print_csv(lines: AsyncIterator[Line]) -> None:
     writer.writeheader()
     async for line in lines:
         fields = _as_json(line)
-        writer.writerow(fields | {"reference": _no_formula(line.reference)})
+        reference = _no_formula(line.reference)
+        # A file has it as it is; a terminal would act upon it.
+        shown = printable(reference) if reference is not None and sys.stdout.isatty() else reference
+        writer.writerow(fields | {"reference": shown})
 
 
 class _Rows:

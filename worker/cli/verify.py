@@ -20,7 +20,7 @@ from worker.audit.stores import Stores, open_stores
 from worker.audit.survey import Progress
 from worker.audit.verify import verify
 from worker.cli.bars import show_bars
-from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients
+from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, say
 from worker.errors import WallexError
 from worker.settings import Settings
 
@@ -71,7 +71,7 @@ def _print(report: Report) -> None:
         for one in differences:
             table.add_row(*plain(one.store, one.what, one.expected, one.found, one.kind))
         print_table(table)
-    typer.echo(_outcome(report))
+    say(_outcome(report))
 
 
 def _outcome(report: Report) -> str:

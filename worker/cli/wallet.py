@@ -17,7 +17,7 @@ from worker.audit.see_wallet import State, WalletSight, see_wallet
 from worker.audit.sight import Away, Unreadable
 from worker.cli import EXIT_USAGE
 from worker.cli.entries import entry_as_json, print_entries
-from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients
+from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, say
 from worker.cli.past import past_as_json, print_past
 from worker.cli.times import read_time
 from worker.cli.wallet_state import wallet_as_json, wallet_fields
@@ -99,7 +99,7 @@ def _print(wallet_id: str, sight: WalletSight) -> None:
         print_table(table)
     for store, state in sight.states.items():
         if isinstance(state, (Away, Unreadable)):
-            typer.echo(f"{store} {_instead(state)}: {state.reason.removeprefix(f'{store}: ')}")
+            say(f"{store} {_instead(state)}: {state.reason.removeprefix(f'{store}: ')}")
     if sight.entries:
         print_entries("last entries in the ledger", sight.entries)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker.app import create_app
+from worker.cli.output import say
 from worker.event_loop import open_runner
 from worker.process import EXIT_FATAL
 from worker.settings import Settings
@@ -24,6 +25,6 @@ def worker() -> int:
         except Exception as error:
             if error is not process.error:
                 raise
-            typer.echo(f"wallex worker: {error}", err=True)
+            say(f"wallex worker: {error}", err=True)
             return EXIT_FATAL
     return 0
