@@ -10,6 +10,7 @@ import orjson
 from worker.audit.report import NONE
 
 _MISSING = object()
+TOO_DEEP = b'"nested too deeply to be shown"'
 
 
 def unequal(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -34,4 +35,12 @@ def read_object(text: bytes) -> dict[str, Any]:
 def _show_json(value: object) -> str:
     if value is _MISSING:
         return NONE
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else write_json(value).decode()
+
+
+def write_json(value: object) -> bytes:
+    """`value`, which was read as JSON, as JSON. What is nested so deeply that it cannot be written is `TOO_DEEP`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return TOO_DEEP

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator
 from hashlib import blake2b
 from uuid import UUID
 
-import orjson
-
 from worker.audit.compare_stream import own_properties
+from worker.audit.fields import write_json
 from worker.contracts.events import STREAM_PREFIX
 from worker.contracts.fields import UUID_PATTERN
 from worker.ledger.entry import NewEvent
@@ -76,5 +75,5 @@ def _key(wallet_id: str) -> bytes:
 
 
 def _fingerprint(version: int, event_id: str, type_: str, data: bytes, properties: dict[str, str]) -> int:
-    head = orjson.dumps([version, event_id, type_, properties], option=orjson.OPT_SORT_KEYS)
+    head = write_json([version, event_id, type_, properties])
     return int.from_bytes(blake2b(head + data, digest_size=FINGERPRINT_BYTES).digest())

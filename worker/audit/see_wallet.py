@@ -96,12 +96,12 @@ def _wallet(state: dict[str, Any], version: Any, metadata: Any, updated_at: Any)
     """The wallet that an event or a document shows."""
     try:
         return Wallet(
-            id=state["walletId"],
-            owner_id=state["ownerId"],
-            currency=state["currency"],
+            id=_text(state["walletId"]),
+            owner_id=_text(state["ownerId"]),
+            currency=_text(state["currency"]),
             status=WalletStatus(state["status"]),
-            balance=Decimal(state["balance"]),
-            held_balance=Decimal(state["heldBalance"]),
+            balance=_money(state["balance"]),
+            held_balance=_money(state["heldBalance"]),
             version=version,
             metadata=orjson.dumps(metadata).decode(),
             created_at=datetime.fromisoformat(state["createdAt"]),
@@ -109,3 +109,16 @@ def _wallet(state: dict[str, Any], version: Any, metadata: Any, updated_at: Any)
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         return Unreadable(f"{type(error).__name__}: {error}")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}, expected text")
+    return value
+
+
+def _money(value: Any) -> Decimal:
+    amount = Decimal(value)
+    if not amount.is_finite():
+        raise ValueError(f"{value!r}, expected money")
+    return amount

@@ -140,6 +140,15 @@ def _event_as_json(event: RecordedEvent) -> dict[str, Any]:
         "revision": event.revision,
         "eventId": event.id,
         "eventType": event.type,
-        "data": orjson.Fragment(event.data),
-        "metadata": orjson.Fragment(event.metadata or b"{}"),
+        "data": _as_it_came(event.data),
+        "metadata": _as_it_came(event.metadata or b"{}"),
     }
+
+
+def _as_it_came(text: bytes) -> orjson.Fragment | str:
+    """JSON as it is; what somebody else wrote and is none, as text."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text.decode(errors="replace")
+    return orjson.Fragment(text)

@@ -15,7 +15,7 @@ import orjson
 from elasticsearch import AsyncElasticsearch
 
 from worker.errors import Fatal, Unavailable
-from worker.projection.document import Event, apply, last_of_each
+from worker.projection.document import Event, document_bytes, last_of_each
 from worker.projection.elastic import IndexLost, elasticsearch_errors, judge_item
 from worker.projection.index import Checkpoint, Index, Projection
 
@@ -52,7 +52,7 @@ def _operation(projection: Projection, document_id: str, event: Event) -> Operat
         "version": event.revision + 1,
         "version_type": "external",
     }
-    lines = orjson.dumps({"index": action}) + b"\n" + orjson.dumps(apply(projection.document, event)) + b"\n"
+    lines = orjson.dumps({"index": action}) + b"\n" + document_bytes(projection.document, event) + b"\n"
     return Operation(f"{document_id} in {projection.alias}", lines)
 
 

@@ -9,6 +9,7 @@ Relies on the contract ("KurrentDB", "Elasticsearch"): what an event must carry 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -65,10 +66,14 @@ def read_event(recorded: RecordedEvent) -> Event:
         data = orjson.loads(recorded.data)
         metadata = orjson.loads(recorded.metadata or b"{}")
         stands = (stream_name(data["walletId"]), data["version"])
+        has_offset = datetime.fromisoformat(data["occurredAt"]).tzinfo is not None
     except _MALFORMED as error:
         raise _unreadable(recorded.id, recorded.stream, recorded.revision, repr(error)) from error
     if stands != (recorded.stream, recorded.revision):
         reason = f"it speaks of version {stands[1]} in {stands[0]}"
+        raise _unreadable(recorded.id, recorded.stream, recorded.revision, reason)
+    if not has_offset or (recorded.type == EventType.WALLET_CREATED) != (recorded.revision == 0):
+        reason = "a wallet is created at revision 0 and nowhere else, at a time with an offset"
         raise _unreadable(recorded.id, recorded.stream, recorded.revision, reason)
     return Event(recorded.id, recorded.type, recorded.revision, data, metadata)
 
@@ -84,6 +89,11 @@ def apply(function: Callable[[Event], Result], event: Event) -> Result:
         return function(event)
     except _MALFORMED as error:
         raise _unreadable(event.id, stream_name(event.data["walletId"]), event.revision, repr(error)) from error
+
+
+def document_bytes(document: Callable[[Event], dict[str, Any]], event: Event) -> bytes:
+    """The JSON of the document that `document` makes of `event`; `UnreadableEvent` where it has none."""
+    return apply(lambda one: orjson.dumps(document(one)), event)
 
 
 def _unreadable(event_id: str, stream: str, revision: int, reason: str) -> UnreadableEvent:

@@ -2,8 +2,8 @@
 
 Safe to kill at any time and to run twice at once: what was written and not noted is written again, to no effect. A
 server that is away is waited for. What waiting does not mend (`Fatal`: a refused document, the checkpoint of another
-database; `Contradiction`: an unreadable event) is raised: the process ends with a line that says what to do, rather
-than leave something out.
+database) is raised: the process ends with a line that says what to do, rather than leave something out. An event that
+is not ours is told and passed over.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from worker.errors import Fatal, Unavailable
 from worker.garbage import tune_garbage_collection
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
-from worker.projection.document import WALLET_EVENT_TYPES, Event, RecordedEvent, read_event
+from worker.projection.document import Event, RecordedEvent, UnreadableEvent
 from worker.projection.elastic import IndexLost, connect_elasticsearch
 from worker.projection.follow import EventLog
+from worker.projection.foreign import read_ours, without_foreign
 from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, lowest_checkpoint, open_index
 from worker.projection.progress import Lag
 from worker.projection.subscription import Subscription
@@ -67,7 +68,7 @@ class Projector:
         metrics.lag_seconds.set_function(self._lag.seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until `stop` is set, then finish the batch at hand; raises `Fatal` or `Contradiction`."""
+        """Follow until `stop` is set, then finish the batch at hand; raises `Fatal`."""
         while not stop.is_set():
             try:
                 await self._follow(stop)
@@ -110,17 +111,32 @@ class Projector:
         clock = asyncio.get_running_loop().time
         noted_at = clock()
         while batch := await unless(stop, subscription.take_batch()):
-            events = read_ours(batch)
+            events = read_ours(batch, self._metrics.events_skipped)
             self._lag.begin(events)
-            if not await self._write(make_operations(indices, events), stop):
+            written = await self._write_ours(indices, events, stop)
+            if written is None:
                 return
             self._lag.finish(events)
-            self._watch(batch, events)
+            self._watch(batch, written)
             self._metrics.events.inc(len(batch))
             self._metrics.commit_position.set(batch[-1].commit_position)
             if not await unless(stop, subscription.has_more_within(noted_at + CHECKPOINT_S - clock())):
                 await write_checkpoints(self._client, indices, Checkpoint(batch[-1].commit_position, batch[-1].id))
                 noted_at = clock()
+
+    async def _write_ours(self, indices: list[Index], events: list[Event], stop: asyncio.Event) -> list[Event] | None:
+        """Write the documents of `events`, and return them without those that are not ours; None if `stop` came first.
+
+        What cannot be written, though every event is what the contract says, is raised.
+        """
+        while True:
+            try:
+                return events if await self._write(make_operations(indices, events), stop) else None
+            except (Fatal, UnreadableEvent):
+                ours = without_foreign(events, self._projections, self._metrics.events_skipped)
+                if len(ours) == len(events):
+                    raise
+                events = ours
 
     async def _write(self, operations: list[Operation], stop: asyncio.Event) -> bool:
         """Write all of `operations`, however long it takes; False if `stop` came first."""
@@ -138,16 +154,6 @@ class Projector:
                 await self._backoff.wait_out(error, stop)
         self._backoff.back()
         return True
-
-
-def read_ours(batch: list[RecordedEvent]) -> list[Event]:
-    """The events of `batch` that the contract knows; a line in the log for each other one."""
-    ours = [recorded for recorded in batch if recorded.type in WALLET_EVENT_TYPES]
-    for recorded in batch if len(ours) < len(batch) else ():
-        if recorded.type not in WALLET_EVENT_TYPES:
-            where = {"stream": recorded.stream, "revision": recorded.revision}
-            log.warning("projection_skips_unknown_event", type=recorded.type, **where)
-    return [read_event(recorded) for recorded in ours]
 
 
 async def refuse_foreign_checkpoints(events: EventLog, indices: Sequence[Index]) -> None:

@@ -36,7 +36,7 @@ from worker.projection.generation import (
     under_construction,
 )
 from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, find_index, open_index
-from worker.projection.projector import Projector, read_ours
+from worker.projection.projector import Projector
 from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 POLL_S = 0.02
@@ -94,7 +94,8 @@ class Tally:
         if not fresh:
             return
         if len(fresh) < len(batch):
-            events = read_ours(fresh)
+            ids = {one.id for one in fresh}
+            events = [event for event in events if event.id in ids]
         for place, projection in enumerate(self._projections):
             begun = (apply(projection.key, event) for event in events if event.type in projection.begun_by)
             self.documents[place] += sum(document_id is not None for document_id in begun)

@@ -139,6 +139,12 @@ class ProjectorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter("wallex_projection_events", "Events read from KurrentDB.", registry=registry)
+        self.events_skipped = Counter(
+            "wallex_projection_events_skipped",
+            "Events in a wallet's stream that make no document; reason is unknown_type or not_ours.",
+            ["reason"],
+            registry=registry,
+        )
         self.bulk_seconds = Histogram(
             "wallex_projection_bulk_seconds",
             "Time that a bulk took in Elasticsearch.",

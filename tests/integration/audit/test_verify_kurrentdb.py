@@ -25,6 +25,27 @@ async def test_an_event_too_many_is_found(world):
     ]
 
 
+@pytest.mark.parametrize(
+    ("data", "metadata"),
+    [
+        (b"\xff\xfe", b"\xff\xfe"),
+        (b'{"x":' + b"[" * 300 + b"]" * 300 + b"}", b'{"$causationId":' + b"[" * 300 + b"]" * 300 + b"}"),
+    ],
+)
+async def test_an_event_that_nobody_can_read_is_found_and_ends_no_comparison(world, data, metadata):
+    """Whatever somebody else wrote in the place of ours: bytes that are no text, JSON that is nested without end."""
+    source, _, _ = await world.two_wallets()
+    (event,) = await world.run_in_postgres(credit(source, "1"))
+    await world.project([event])
+    foreign = StoredEvent(type=event.type, data=data, metadata=metadata)
+    world.standin.append_stored(f"wallet-{source}", [foreign])
+
+    found = await world.differences(source)
+
+    assert {one.kind for one in found} == {Kind.CONTRADICTS}
+    assert {one.store for one in found} == {Store.KURRENTDB}
+
+
 async def test_an_event_that_was_never_appended_is_found(world):
     """A process died between commit and append, and nobody came back."""
     source, _, _ = await world.two_wallets()

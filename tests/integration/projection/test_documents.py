@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from uuid import uuid4
 
 import pytest
 from esdbclient import NewEvent as StoredEvent
+from structlog.testing import capture_logs
 
 from tests.support.projecting import a_projector, all_written, everything, is_following, until
 from tests.support.projection import wallet_events
 from worker.errors import Fatal
-from worker.projection.document import UnreadableEvent
 from worker.projection.progress import read_checkpoint
 
 
@@ -92,24 +93,44 @@ async def test_no_metadata_is_ever_refused(elasticsearch, kurrentdb, projections
 
 
 async def test_a_document_that_elasticsearch_refuses_stops_the_projector(elasticsearch, kurrentdb, projections):
-    """Skipping it would leave a hole that nobody sees: one line names it, and the checkpoint stays before it."""
+    """Of an event that is as it should be: skipping it would leave a hole that nobody sees."""
     events = wallet_events(["100"])
-    owner = json.dumps({**json.loads(events[0].data), "ownerId": {"not": "text"}}).encode()
-    kurrentdb.append([events[0]._replace(data=owner)])
+    kurrentdb.append(events)
+    unmapped = {name: kind for name, kind in projections[0].properties.items() if name != "ownerId"}
+    older = [dataclasses.replace(projections[0], properties=unmapped), *projections[1:]]
 
     with pytest.raises(Fatal, match=f"refused {events[0].wallet_id} in {projections[0].alias}: 400"):
-        await a_projector(elasticsearch, kurrentdb, projections).run(asyncio.Event())
+        await a_projector(elasticsearch, kurrentdb, older).run(asyncio.Event())
 
     assert await read_checkpoint(elasticsearch, projections) is None
 
 
-async def test_a_wallets_event_that_cannot_be_read_stops_the_projector(elasticsearch, kurrentdb, projections):
-    """What the contract does not describe is not guessed at, under a type that it does."""
-    wallet_id = str(uuid4())
-    kurrentdb.append_stored(f"wallet-{wallet_id}", [StoredEvent(type="WalletCredited", data=b"{}")])
+async def test_what_somebody_else_wrote_under_a_type_of_ours_is_told_and_passed_over(
+    elasticsearch, kurrentdb, projections, projecting
+):
+    """Unreadable, of another wallet, or such that no document can be made of it, or that Elasticsearch refuses."""
+    events = wallet_events(["100", "1", "1", "1"])
+    data = json.loads(events[2].data)
+    refused = [{**data, "ownerId": {"not": "text"}}, {**data, "version": 3, "balance": "1.5"}]
+    foreign = [b"{}", *(json.dumps(one).encode() for one in refused)]
+    kurrentdb.append(events[:1])
+    stream = f"wallet-{events[0].wallet_id}"
+    kurrentdb.append_stored(stream, [StoredEvent(type="WalletCredited", data=one) for one in foreign])
+    unreadable = f"wallet-{uuid4()}"
+    kurrentdb.append_stored(unreadable, [StoredEvent(type="WalletCredited", data=b"{}")])
+    after = wallet_events(["5"])
+    kurrentdb.append(after)
 
-    with pytest.raises(UnreadableEvent, match=f"revision 0 of wallet-{wallet_id}"):
-        await a_projector(elasticsearch, kurrentdb, projections).run(asyncio.Event())
+    with capture_logs() as logs:
+        async with projecting() as projector:
+            await all_written(elasticsearch, kurrentdb, projections)
+
+    wallets, statement, _ = await everything(elasticsearch, projections)
+    assert {id_: version for id_, (version, _) in wallets.items()} == {events[0].wallet_id: 1, after[0].wallet_id: 1}
+    assert set(statement) == {events[0].event_id, after[0].event_id}
+    told = {(line["stream"], line["revision"]) for line in logs if line["event"] == "projection_skips_foreign_event"}
+    assert told == {(stream, 1), (stream, 2), (stream, 3), (unreadable, 0)}
+    assert projector._metrics.events_skipped.labels("not_ours")._value.get() == 4
 
 
 async def test_what_is_no_wallets_event_is_passed_over(elasticsearch, kurrentdb, projections, projecting):

@@ -7,6 +7,7 @@ import dataclasses
 import json
 
 import pytest
+from esdbclient import NewEvent as StoredEvent
 
 from tests.support.commands import capture_hold, create_wallet, new_id, place_hold
 from tests.support.memory_ledger import MemoryLedger
@@ -295,14 +296,28 @@ async def test_an_index_that_lacks_a_document_is_never_switched_to(elasticsearch
     await elasticsearch.index(index=crossed.alias, document={"walletId": "x"}, require_alias=True)
 
 
-async def test_an_event_that_makes_no_document_ends_the_rebuild_and_nothing_else(elasticsearch, kurrentdb, projections):
+async def test_an_event_of_somebody_else_is_passed_over_by_a_rebuild_too(elasticsearch, kurrentdb, projections):
+    """It makes no document, and none is expected of it."""
+    events = wallet_events(["100"])
+    kurrentdb.append(events)
+    data = {**json.loads(events[0].data), "version": 1, "ownerId": {"not": "text"}}
+    foreign = StoredEvent(type="WalletCredited", data=json.dumps({**data, "amount": "1.0000"}).encode())
+    kurrentdb.append_stored(f"wallet-{events[0].wallet_id}", [foreign])
+
+    rebuilt = await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+
+    assert [one.documents for one in rebuilt.replaced] == [1, 1, 0]
+
+
+async def test_a_document_that_is_refused_ends_the_rebuild_and_nothing_else(elasticsearch, kurrentdb, projections):
     """The line of the projector, which would end by the same event; what serves is left as it was."""
     events = wallet_events(["100"])
-    owner = json.dumps({**json.loads(events[0].data), "ownerId": {"not": "text"}}).encode()
-    kurrentdb.append([events[0]._replace(data=owner)])
+    kurrentdb.append(events)
+    unmapped = {name: kind for name, kind in projections[0].properties.items() if name != "ownerId"}
+    some = [dataclasses.replace(projections[0], properties=unmapped), *projections[1:]]
 
     with pytest.raises(Fatal, match=f"refused {events[0].wallet_id} in {projections[0].alias}-000002-build: 400"):
-        await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+        await rebuild(elasticsearch, kurrentdb.uri, unseen, some)
 
     assert await indices_of(elasticsearch, projections) == only(projections, 1)
     assert (await find_index(elasticsearch, projections[0])).checkpoint is None

@@ -193,7 +193,7 @@ def test_what_changes_no_hold_makes_no_document_of_one():
 )
 def test_only_what_moves_or_reserves_money_is_a_line(event_type, facts, is_a_line):
     """A statement has a line for each event that moved or reserved money, and for no other."""
-    event = read_event(an_event(event_type, **facts))
+    event = read_event(an_event(event_type, 0 if event_type == "WalletCreated" else 3, **facts))
 
     assert statement_key(event) == ("the-event" if is_a_line else None)
     assert wallet_key(event) == WALLET
@@ -201,7 +201,7 @@ def test_only_what_moves_or_reserves_money_is_a_line(event_type, facts, is_a_lin
 
 def test_the_money_that_a_wallet_was_opened_with_is_its_first_line():
     """`WalletCreated` calls its amount `initialBalance`."""
-    event = read_event(an_event("WalletCreated", initialBalance="87.5000"))
+    event = read_event(an_event("WalletCreated", 0, initialBalance="87.5000"))
 
     assert statement_document(event)["amountMinor"] == 875000
 
@@ -224,13 +224,23 @@ def test_money_is_exact_at_every_size(balance):
         b"[]",
         b"{}",
         json.dumps({"walletId": WALLET, "version": 4}).encode(),
-        json.dumps({"walletId": "another", "version": 3}).encode(),
+        json.dumps({"walletId": WALLET, "version": 3}).encode(),
+        json.dumps({"walletId": WALLET, "version": 3, "occurredAt": 7}).encode(),
+        json.dumps({"walletId": WALLET, "version": 3, "occurredAt": "2026-11-22T12:00:00"}).encode(),
+        json.dumps({"walletId": "another", "version": 3, "occurredAt": "2026-11-22T12:00:00Z"}).encode(),
     ],
 )
 def test_data_that_are_not_this_events_are_refused_by_name(data):
     """What stands in a wallet's stream and cannot be read, or speaks of another place, is named and never guessed."""
     with pytest.raises(UnreadableEvent, match=f"event the-event, revision 3 of wallet-{WALLET}"):
         read_event(as_recorded_by_hand("WalletCredited", 3, data))
+
+
+@pytest.mark.parametrize(("event_type", "revision"), [("WalletCreated", 3), ("WalletCredited", 0)])
+def test_a_wallet_is_created_at_its_first_revision_alone(event_type, revision):
+    """Who appends to an empty stream, or creates a wallet again, is not the worker."""
+    with pytest.raises(UnreadableEvent, match="revision 0 and nowhere else"):
+        read_event(an_event(event_type, revision, amount="1.0000", initialBalance="1.0000"))
 
 
 @pytest.mark.parametrize(
