@@ -96,6 +96,18 @@ class EventLog:
         except grpc.RpcError as error:
             raise SubscriptionLost.because(error) from error
 
+    async def ask(self) -> None:
+        """Return if KurrentDB answers; what it answers does not matter. Costs it nothing, whatever the log holds."""
+        options = ReadReq.Options(
+            all=ReadReq.Options.AllOptions(end=Empty()),
+            read_direction=ReadReq.Options.Backwards,
+            no_filter=Empty(),
+        )
+        try:
+            await asyncio.to_thread(self._read_one, options)
+        except grpc.RpcError as error:
+            raise SubscriptionLost.because(error) from error
+
     def subscribe(self, after: int | None) -> Subscription:
         """Subscribe to the events behind the commit position `after`, or to all of them; enter it to begin."""
         start = ReadReq.Options.AllOptions(start=Empty()) if after is None else _from(after)
@@ -110,10 +122,13 @@ class EventLog:
         return None
 
     def _call(self, options: ReadReq.Options, timeout_s: float | None) -> Any:
-        wallets = ReadReq.Options.FilterOptions.Expression(regex=ALL_WALLETS)
-        options.filter.CopyFrom(
-            ReadReq.Options.FilterOptions(stream_identifier=wallets, max=FILTER_WINDOW, checkpointIntervalMultiplier=1)
-        )
+        if not options.HasField("no_filter"):
+            wallets = ReadReq.Options.FilterOptions.Expression(regex=ALL_WALLETS)
+            options.filter.CopyFrom(
+                ReadReq.Options.FilterOptions(
+                    stream_identifier=wallets, max=FILTER_WINDOW, checkpointIntervalMultiplier=1
+                )
+            )
         options.uuid_option.CopyFrom(ReadReq.Options.UUIDOption(string=Empty()))
         return self._read(
             ReadReq(options=options), timeout=timeout_s, metadata=self._metadata, credentials=self._credentials

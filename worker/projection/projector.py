@@ -17,13 +17,22 @@ from elasticsearch import AsyncElasticsearch
 
 from worker.errors import Fatal, Unavailable
 from worker.garbage import tune_garbage_collection
+from worker.projection.answers import Answers
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
 from worker.projection.document import Event, RecordedEvent, UnreadableEvent
 from worker.projection.elastic import IndexLost, connect_elasticsearch
 from worker.projection.follow import EventLog
 from worker.projection.foreign import read_ours, without_foreign
-from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, lowest_checkpoint, open_index
+from worker.projection.index import (
+    PROJECTIONS,
+    Checkpoint,
+    Index,
+    Projection,
+    find_index,
+    lowest_checkpoint,
+    open_index,
+)
 from worker.projection.progress import Lag
 from worker.projection.subscription import Subscription
 from worker.settings import PROJECTOR_HTTP_PORT, Settings
@@ -65,21 +74,29 @@ class Projector:
         self._open_one, self._watch = open_one, watch
         self._backoff, self._lag = Backoff(), Lag()
         self._is_following = False
+        self._events: EventLog | None = None
+        self._answers = Answers({"elasticsearch": self._ask_elasticsearch, "kurrentdb": self._ask_kurrentdb})
         metrics.lag_seconds.set_function(self._lag.seconds)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop` is set, then finish the batch at hand; raises `Fatal`."""
-        while not stop.is_set():
-            try:
-                await self._follow(stop)
-            except Unavailable as error:
-                await self._backoff.wait_out(error, stop)
+        asking = asyncio.create_task(self._answers.keep_asking())
+        try:
+            while not stop.is_set():
+                try:
+                    await self._follow(stop)
+                except Unavailable as error:
+                    await self._backoff.wait_out(error, stop)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
         log.info("projection_stopped")
 
     async def check(self) -> None:
         """For `/readyz`: raise what keeps the projector from following, if anything does."""
         if self._backoff.trouble:
             raise self._backoff.trouble
+        self._answers.check()
         if not self._is_following:
             raise Unavailable("not following yet")
 
@@ -91,7 +108,7 @@ class Projector:
             start = lowest_checkpoint(indices)
             async with events.subscribe(start) as subscription:
                 log.info("projection_following", after=start, indices=[index.name for index in indices])
-                self._is_following = True
+                self._is_following, self._events = True, events
                 self._lag.follow(subscription)
                 idle = asyncio.create_task(self._say_when_idle(subscription))
                 try:
@@ -99,7 +116,15 @@ class Projector:
                 finally:
                     idle.cancel()
                     self._lag.follow(None)
-                    self._is_following = False
+                    self._is_following, self._events = False, None
+
+    async def _ask_elasticsearch(self) -> None:
+        await find_index(self._client, self._projections[0])
+
+    async def _ask_kurrentdb(self) -> None:
+        # Not followed: whoever tries to says that it is lost.
+        if self._events is not None:
+            await self._events.ask()
 
     async def _say_when_idle(self, subscription: Subscription) -> None:
         """With nothing to write, what is lost is back once the server has said so: no event may come for long."""

@@ -80,6 +80,43 @@ async def test_an_elasticsearch_that_does_not_answer_is_one_line_and_another_whe
     assert said_of_servers(logs) == [("server_lost", "elasticsearch"), ("server_back", "elasticsearch")]
 
 
+async def test_without_work_an_elasticsearch_that_is_lost_is_noticed_and_one_that_is_back(
+    stack, kurrentdb, projections, monkeypatch
+):
+    """No event comes, so nobody writes: `/readyz` and the log say it all the same, once each."""
+    monkeypatch.setattr("worker.projection.answers.ASK_EVERY_S", 0.05)
+    async with (
+        FaultProxy("127.0.0.1", stack.port("elasticsearch")) as proxy,
+        connect_elasticsearch(f"http://127.0.0.1:{proxy.port}") as behind,
+    ):
+        running = a_projector(behind, kurrentdb, projections)
+        stop = asyncio.Event()
+        with capture_logs() as logs:
+            task = asyncio.create_task(running.run(stop))
+            await until(lambda: is_following(running))
+            proxy.reset_after(0)
+            proxy.cut()
+            await until(lambda: is_waiting(running))
+            proxy.heal()
+            await until(lambda: is_following(running))
+            stop.set()
+            await task
+
+    assert said_of_servers(logs) == [("server_lost", "elasticsearch"), ("server_back", "elasticsearch")]
+
+
+async def test_without_work_a_kurrentdb_that_falls_silent_is_noticed(kurrentdb, projecting, monkeypatch):
+    """Its connections stay open, and a quiet one is what a projector without work sees anyway."""
+    monkeypatch.setattr("worker.projection.answers.ASK_EVERY_S", 0.05)
+    with capture_logs() as logs:
+        async with projecting() as projector:
+            await until(lambda: is_following(projector))
+            kurrentdb.pause()
+            await until(lambda: is_waiting(projector))
+
+    assert ("server_lost", "kurrentdb") in said_of_servers(logs)
+
+
 async def test_a_connection_that_falls_silent_is_given_up(kurrentdb):
     """A half-open connection says nothing for ever: after a while without events the server is asked."""
     kurrentdb.append(wallet_events(["100"]))
