@@ -6,7 +6,7 @@ document comes with its external version, which is what decides whether Elastics
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from elasticsearch import AsyncElasticsearch
@@ -70,6 +70,15 @@ async def read_documents(
         if len(hits) < PAGE_DOCUMENTS:
             return
         after = hits[-1]["sort"]
+
+
+async def find_missing(client: AsyncElasticsearch, alias: str, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` under which there is no document now."""
+    if not ids:
+        return []
+    with elasticsearch_errors():
+        found = await client.mget(index=alias, ids=ids, source=False)
+    return [one["_id"] for one in found["docs"] if not one.get("found")]
 
 
 async def find_lines(client: AsyncElasticsearch, alias: str, command_id: str) -> list[Document]:

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.audit.documents import find_missing
 from worker.audit.part import Lacking
 from worker.audit.parts import Pace, compare_wallet, full_speed
-from worker.audit.report import Kind, Repaired, Report, Store
+from worker.audit.report import Kind, NotRepaired, Repaired, Repairs, Report, Store
 from worker.audit.stores import Stores, postgres_errors
 from worker.audit.survey import Progress, no_progress, survey_stores
 from worker.audit.verify import SETTLE_S, conclude
@@ -28,6 +29,11 @@ from worker.projection.index import PROJECTIONS, Index, Projection, find_index
 REPAIR_AFTER_S = 60.0
 """The contract's ("The command line"): what is younger may be in flight."""
 REPAIRING = "what lags"
+REMEMBERS_DELETION = (
+    "deleted a moment ago: Elasticsearch remembers its version for `index.gc_deletes`, 60 s, and takes no older one; "
+    "wait, and repair again"
+)
+MOVED_MEANWHILE = "the stream stands elsewhere by now, or did not answer in time: repair again"
 
 # Newest first: the walk ends at the first entry that is old enough, whatever the number of those before it.
 READ_SETTLED = """
@@ -49,61 +55,76 @@ async def verify_and_repair(
     """Compare all stores, make up what lags, and report what then still differs. `Unavailable` where one is away."""
     survey = await survey_stores(stores, progress, pace)
     wrong = {difference.wallet_id for difference in survey.differences}
-    repaired = await repair_wallets(stores, sorted(survey.suspects - wrong), progress, older_than_s)
-    return await conclude(stores, survey, progress, settle_s, repaired)
+    repairs = await repair_wallets(stores, sorted(survey.suspects - wrong), progress, older_than_s)
+    repairs.left += [_contradictory(wallet_id) for wallet_id in sorted(survey.suspects & wrong)]
+    return await conclude(stores, survey, progress, settle_s, repairs)
 
 
 async def repair_wallets(
     stores: Stores, wallet_ids: Collection[str], progress: Progress, older_than_s: float
-) -> list[Repaired]:
-    """Make up what the stores lack of these wallets, one wallet after another; returns what was made up."""
+) -> Repairs:
+    """Make up what the stores lack of these wallets, one wallet after another."""
+    repairs = Repairs()
     if not wallet_ids:
-        return []
+        return repairs
     await stores.refresh()
     indices = [await _find(stores, projection) for projection in stores.projections]
     settled = await _read_settled(stores.engine, wallet_ids, older_than_s)
-    repaired: list[Repaired] = []
     for done, wallet_id in enumerate(wallet_ids, 1):
         if wallet_id in settled:
-            repaired += await _repair_wallet(stores, indices, wallet_id, settled[wallet_id])
+            await _repair_wallet(stores, indices, wallet_id, settled[wallet_id], repairs)
         progress(REPAIRING, done, len(wallet_ids))
-    return repaired
+    return repairs
 
 
-async def _repair_wallet(stores: Stores, indices: Sequence[Index], wallet_id: str, settled: int) -> list[Repaired]:
+async def _repair_wallet(
+    stores: Stores, indices: Sequence[Index], wallet_id: str, settled: int, repairs: Repairs
+) -> None:
     """Make up what the stores lack of a wallet up to the version `settled`, unless anything in it contradicts."""
     parts = compare_wallet(stores, wallet_id, settled)
-    if {difference.kind async for part in parts for difference in part.differences} != {Kind.LAGS}:
-        return []
-    repaired: list[Repaired] = []
+    kinds = {difference.kind async for part in parts for difference in part.differences}
+    if kinds == {Kind.LAGS, Kind.CONTRADICTS}:
+        repairs.left.append(_contradictory(wallet_id))
+    if kinds != {Kind.LAGS}:
+        return
     async for part in compare_wallet(stores, wallet_id, settled):
-        if not await _append(stores, wallet_id, part.lacking, repaired):
+        if not await _append(stores, wallet_id, part.lacking, repairs):
             break
-        await _write(stores, indices, wallet_id, part.lacking, repaired)
-    return repaired
+        await _write(stores, indices, wallet_id, part.lacking, repairs)
 
 
-async def _append(stores: Stores, wallet_id: str, lacking: Lacking, repaired: list[Repaired]) -> bool:
+def _contradictory(wallet_id: str) -> NotRepaired:
+    return NotRepaired(wallet_id, None, "all that lags", "something in this wallet contradicts: nothing is touched")
+
+
+async def _append(stores: Stores, wallet_id: str, lacking: Lacking, repairs: Repairs) -> bool:
     """Append what the stream lacks; False where it stands elsewhere by now: the next look says what became of it."""
     if lacking.events:
         run = Run(wallet_id, lacking.events)
         appended = await stores.appends.append([run])
+        what = f"revisions {run.first} to {run.last}"
         if appended.unwritten or appended.unknown:
+            repairs.left.append(NotRepaired(wallet_id, Store.KURRENTDB, what, MOVED_MEANWHILE))
             return False
-        repaired.append(Repaired(wallet_id, Store.KURRENTDB, f"revisions {run.first} to {run.last}"))
+        repairs.made.append(Repaired(wallet_id, Store.KURRENTDB, what))
     return True
 
 
-async def _write(
-    stores: Stores, indices: Sequence[Index], wallet_id: str, lacking: Lacking, repaired: list[Repaired]
-) -> None:
+async def _write(stores: Stores, indices: Sequence[Index], wallet_id: str, lacking: Lacking, repairs: Repairs) -> None:
     """Write the documents that are missing or old; one that was written meanwhile is newer, and stays."""
     for projection, index in zip(PROJECTIONS, indices, strict=True):
         operations = make_operations([index], lacking.documents.get(projection.alias, []))
-        if operations:
-            await write_documents(stores.search, operations)
-            what = f"{projection.alias} documents: {len(operations)}"
-            repaired.append(Repaired(wallet_id, Store.ELASTICSEARCH, what))
+        if not operations:
+            continue
+        known = await write_documents(stores.search, operations)
+        if written := len(operations) - len(known):
+            what = f"{projection.alias} documents: {written}"
+            repairs.made.append(Repaired(wallet_id, Store.ELASTICSEARCH, what))
+        for document_id in await find_missing(
+            stores.search, index.projection.alias, [one.document_id for one in known]
+        ):
+            what = f"{projection.alias} document {document_id}"
+            repairs.left.append(NotRepaired(wallet_id, Store.ELASTICSEARCH, what, REMEMBERS_DELETION))
 
 
 async def _find(stores: Stores, projection: Projection) -> Index:

@@ -6,7 +6,7 @@ contradicts, and is for a person: whatever wrote it, no repeat of what was commi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -48,11 +48,28 @@ class Repaired(NamedTuple):
     what: str
 
 
+class NotRepaired(NamedTuple):
+    """What a store lacks of a wallet still, though a repair was asked for, and why."""
+
+    wallet_id: str
+    store: Store | None
+    what: str
+    why: str
+
+
+@dataclass(slots=True)
+class Repairs:
+    """What a repair made up before the last look, and what it left."""
+
+    made: list[Repaired] = field(default_factory=list)
+    left: list[NotRepaired] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """A finished comparison: what was compared, in how many seconds, and the differences that stood, by wallet.
 
-    `repaired`: what was made up before the last look, if that was asked for.
+    `repairs` is None where nobody asked for them.
     """
 
     wallets: int
@@ -60,7 +77,17 @@ class Report:
     documents: int
     seconds: float
     differences: tuple[Difference, ...]
-    repaired: tuple[Repaired, ...] = ()
+    repairs: Repairs | None = None
+
+    @property
+    def repaired(self) -> tuple[Repaired, ...]:
+        """What was made up before the last look."""
+        return tuple(self.repairs.made) if self.repairs else ()
+
+    @property
+    def not_repaired(self) -> tuple[NotRepaired, ...]:
+        """What was to be made up, and could not be."""
+        return tuple(self.repairs.left) if self.repairs else ()
 
     @property
     def is_clean(self) -> bool:

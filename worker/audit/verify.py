@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from worker.audit.part import Compared
 from worker.audit.parts import compare_wallet
-from worker.audit.report import NONE, Difference, Repaired, Report
+from worker.audit.report import NONE, Difference, Repairs, Report
 from worker.audit.stores import Stores, postgres_errors
 from worker.audit.survey import Progress, Survey, no_progress, survey_stores
 from worker.outbox.backfill import read_versions
@@ -35,7 +35,7 @@ async def verify(stores: Stores, progress: Progress = no_progress, settle_s: flo
 
 
 async def conclude(
-    stores: Stores, survey: Survey, progress: Progress, settle_s: float, repaired: Sequence[Repaired] = ()
+    stores: Stores, survey: Survey, progress: Progress, settle_s: float, repairs: Repairs | None = None
 ) -> Report:
     """What of a survey still differs after `settle_s` seconds of looking again at its suspects."""
     differences = [*survey.differences, *await _look_again(stores, survey.suspects, progress, settle_s)]
@@ -45,7 +45,7 @@ async def conclude(
         documents=survey.documents,
         seconds=time.monotonic() - survey.began,
         differences=tuple(dict.fromkeys(sorted(differences, key=lambda one: one.wallet_id or ""))),
-        repaired=tuple(repaired),
+        repairs=repairs,
     )
 
 

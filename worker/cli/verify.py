@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.audit.repair import verify_and_repair
-from worker.audit.report import Difference, Repaired, Report
+from worker.audit.report import Difference, NotRepaired, Repaired, Report
 from worker.audit.stores import Stores, open_stores
 from worker.audit.survey import Progress
 from worker.audit.verify import verify
@@ -28,6 +28,9 @@ Repair = Annotated[
     bool, typer.Option("--repair", help="Make up what lags and is older than 60 s; touch nothing that contradicts.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object.")]
+
+SEE_REPAIR = "see --repair"
+LEFT = "why they were not repaired stands above; where it does not, they are younger than 60 s"
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +68,11 @@ def _print(report: Report) -> None:
         for repaired in repairs:
             table.add_row(*plain(repaired.store, repaired.what))
         print_table(table)
+    for wallet_id, left in groupby(report.not_repaired, key=attrgetter("wallet_id")):
+        table = new_table(f"wallet {wallet_id}", ("store", "not repaired", "why"))
+        for lacking in left:
+            table.add_row(*plain(lacking.store, lacking.what, lacking.why))
+        print_table(table)
     for wallet_id, differences in groupby(report.differences, key=attrgetter("wallet_id")):
         columns = ("store", "what", "expected", "found", "kind")
         table = new_table(f"wallet {wallet_id}" if wallet_id else "all wallets", columns)
@@ -81,7 +89,7 @@ def _outcome(report: Report) -> str:
         wallets = len({one.wallet_id for one in report.differences if one.wallet_id})
         outcome = f"{len(report.differences)} differences in {wallets} wallets"
         if lagging := len(report.differences) - len(report.contradictions):
-            outcome += f", {lagging} of them only lag: see --repair"
+            outcome += f", {lagging} of them only lag: {SEE_REPAIR if report.repairs is None else LEFT}"
     repaired = f"{len({one.wallet_id for one in report.repaired})} wallets repaired, " if report.repaired else ""
     compared = f"{report.wallets:,} wallets, {report.events:,} events, {report.documents:,} documents"
     return f"{repaired}{outcome} ({compared}, {report.seconds:.1f} s)"
@@ -95,12 +103,17 @@ def _as_json(report: Report) -> dict[str, Any]:
         "documents": report.documents,
         "seconds": round(report.seconds, 3),
         "repaired": [_repaired_as_json(one) for one in report.repaired],
+        "notRepaired": [_not_repaired_as_json(one) for one in report.not_repaired],
         "differences": [_difference_as_json(one) for one in report.differences],
     }
 
 
 def _repaired_as_json(one: Repaired) -> dict[str, Any]:
     return {"walletId": one.wallet_id, "store": one.store, "what": one.what}
+
+
+def _not_repaired_as_json(one: NotRepaired) -> dict[str, Any]:
+    return {"walletId": one.wallet_id, "store": one.store, "what": one.what, "why": one.why}
 
 
 def _difference_as_json(one: Difference) -> dict[str, Any]:

@@ -30,10 +30,16 @@ UPDATE_ATTEMPTS = 3
 
 
 class Operation(NamedTuple):
-    """One document to write: `lines` is its part of the bulk, `what` names it in an error."""
+    """One document to write: `lines` is its part of the bulk."""
 
-    what: str
+    alias: str
+    document_id: str
     lines: bytes
+
+    @property
+    def what(self) -> str:
+        """The document, as an error names it."""
+        return f"{self.document_id} in {self.alias}"
 
 
 def make_operations(indices: Iterable[Index], events: Sequence[Event]) -> list[Operation]:
@@ -53,7 +59,7 @@ def _operation(projection: Projection, document_id: str, event: Event) -> Operat
         "version_type": "external",
     }
     lines = orjson.dumps({"index": action}) + b"\n" + document_bytes(projection.document, event) + b"\n"
-    return Operation(f"{document_id} in {projection.alias}", lines)
+    return Operation(projection.alias, document_id, lines)
 
 
 class PartlyWritten(Unavailable):
@@ -64,20 +70,25 @@ class PartlyWritten(Unavailable):
         self.left = left
 
 
-async def write_documents(client: AsyncElasticsearch, operations: list[Operation]) -> None:
+async def write_documents(client: AsyncElasticsearch, operations: list[Operation]) -> list[Operation]:
     """Write `operations`, one for each document at most, in bulks side by side.
 
-    `PartlyWritten` or another `Unavailable` if some, or all, have to wait.
+    Returns those that Elasticsearch refused, since it knows of a version as new: one that it has, or one that was
+    deleted in the last `index.gc_deletes` (60 s, unless somebody set it). `PartlyWritten` or another `Unavailable` if
+    some, or all, have to wait.
     """
     answers = await asyncio.gather(*(_send(client, bulk) for bulk in _bulks(operations)))
     items = [item for answer in answers for item in answer]
-    left, reasons = [], []
+    left, reasons, known = [], [], []
     for operation, item in zip(operations, items, strict=True):
         if reason := _judge_document(operation, item["index"]):
             left.append(operation)
             reasons.append(reason)
+        elif item["index"]["status"] == CONFLICT:
+            known.append(operation)
     if left:
         raise PartlyWritten(left, reasons[0])
+    return known
 
 
 def _bulks(operations: Sequence[Operation]) -> Iterator[list[bytes]]:

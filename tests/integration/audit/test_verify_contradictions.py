@@ -34,6 +34,7 @@ async def _assert_untouched(fresh, wallet_id):
     report = await verify_and_repair(fresh.stores, settle_s=AT_ONCE_S, older_than_s=0.0)
 
     assert report.repaired == ()
+    assert {one.wallet_id for one in report.not_repaired} <= {wallet_id}
     assert Kind.CONTRADICTS in {one.kind for one in report.differences if one.wallet_id == wallet_id}
     assert await fresh.everything() == stands
     beside = new_id()

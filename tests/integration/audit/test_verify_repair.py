@@ -90,6 +90,25 @@ async def test_documents_that_are_gone_are_written_again(fresh):
     ]
 
 
+async def test_what_elasticsearch_refuses_is_told_and_not_counted(fresh):
+    """It remembers the version of a document that was just deleted, and takes no older one: nothing was repaired."""
+    wallet, _, _, events = await _wallet_with_holds(fresh)
+    search, aliases = fresh.stores.search, [one.alias for one in fresh.stores.projections]
+    await search.indices.put_settings(index=aliases, settings={"gc_deletes": "1h"})
+    await search.delete(index=fresh.stores.wallets.alias, id=wallet)
+
+    refused = await _repair(fresh)
+    await search.delete(index=fresh.stores.statement.alias, id=events[2].event_id)
+    await search.indices.put_settings(index=aliases, settings={"gc_deletes": "0s"})
+    mended = await _repair(fresh)
+
+    assert refused.repaired == ()
+    assert [(one.wallet_id, one.what) for one in refused.not_repaired] == [(wallet, f"wallets document {wallet}")]
+    assert "index.gc_deletes" in refused.not_repaired[0].why
+    assert {one.kind for one in refused.differences} == {Kind.LAGS}
+    assert (mended.is_clean, mended.not_repaired) == (True, ()), mended
+
+
 async def test_documents_that_stay_behind_are_brought_up_to_date(fresh):
     """Each as its newest event makes it."""
     wallet, active, _, _ = await _wallet_with_holds(fresh)
