@@ -16,7 +16,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 
 from worker.errors import Fatal, Unavailable
-from worker.projection.elastic import elasticsearch_errors
+from worker.projection.elastic import IndexLost, elasticsearch_errors
 from worker.projection.index import (
     ALIAS,
     SETTINGS,
@@ -41,6 +41,9 @@ _SERVE_SETTINGS = {"index.refresh_interval": None, "index.auto_expand_replicas":
 _WRITE_BLOCK = "index.blocks.write"
 
 
+BEGAN_LATER = "another rebuild began later and took over: nothing was switched by this one"
+
+
 class Overtaken(Fatal):
     """Another rebuild began later and took this one's indices away."""
 
@@ -49,8 +52,13 @@ async def begin_generation(client: AsyncElasticsearch, projections: Sequence[Pro
     """Make the indices of the next free number, and return it; then take away what earlier ones left."""
     for _ in range(CREATE_ATTEMPTS):
         number = 1 + max([max(await read_numbers(client, one), default=0) for one in projections])
-        if await _create_all(client, projections, number):
-            break
+        try:
+            if await _create_all(client, projections, number):
+                break
+        except (IndexLost, Overtaken) as error:
+            # What was made behind the later one's back, it does not take away.
+            await abandon(client, projections, number)
+            raise Overtaken(BEGAN_LATER) from error
     else:
         raise Unavailable(f"others took the next free number of the indices {CREATE_ATTEMPTS} times: try again")
     for projection in projections:
@@ -67,8 +75,26 @@ async def open_built(client: AsyncElasticsearch, projection: Projection) -> Inde
     """The index behind the alias of a projection that is `under_construction`; `Overtaken` if it is gone."""
     index = await find_index(client, projection)
     if index is None:
-        raise Overtaken("another rebuild began later and took over: nothing was switched by this one")
+        raise Overtaken(BEGAN_LATER)
     return index
+
+
+async def why_lost(
+    client: AsyncElasticsearch, old: Sequence[Index], built: Sequence[Projection], error: IndexLost
+) -> IndexLost | Overtaken:
+    """What `error` means to a rebuild: another one took over, or somebody deleted an index."""
+    for before in old:
+        serves = await find_index(client, before.projection)
+        if serves is not None and serves.uuid != before.uuid:
+            return Overtaken(f"another rebuild was first: {serves.name} serves now, nothing was switched by this one")
+    if not await is_under_construction(client, built):
+        return Overtaken(BEGAN_LATER)
+    return error
+
+
+async def is_under_construction(client: AsyncElasticsearch, built: Sequence[Projection]) -> bool:
+    """Whether nobody has taken away any of the indices behind the aliases of `built`, nor put one in place."""
+    return None not in [await find_index(client, projection) for projection in built]
 
 
 async def serve_as_usual(client: AsyncElasticsearch, indices: Sequence[Index]) -> None:
@@ -104,20 +130,24 @@ async def switch_aliases(client: AsyncElasticsearch, old: Sequence[Index], new: 
         try:
             await client.indices.update_aliases(actions=actions)
         except NotFoundError as error:
-            raise Overtaken(f"an index was replaced meanwhile, so no alias was switched: {error}") from error
+            raise Overtaken(f"another rebuild was first, so no alias was switched: {error}") from error
 
 
 async def delete_unused(client: AsyncElasticsearch, indices: Sequence[Index]) -> None:
-    """Delete `indices`, which no alias names, once the searches that still run in them are over."""
+    """Delete `indices`, which no alias names, once the searches that still run in them are over.
+
+    A rebuild that began meanwhile may have done so already.
+    """
     names = [index.name for index in indices]
     with elasticsearch_errors():
         waits = int(DRAIN_S / DRAIN_POLL_S)
         for _ in range(waits):
             await asyncio.sleep(DRAIN_POLL_S)
-            stats = await client.indices.stats(index=names, metric="search")
-            if stats["_all"]["total"]["search"]["open_contexts"] == 0:
+            stats = (await client.options(ignore_status=404).indices.stats(index=names, metric="search")).body
+            if "_all" not in stats or stats["_all"]["total"]["search"]["open_contexts"] == 0:
                 break
-        await client.indices.delete(index=names)
+        for name in names:
+            await client.options(ignore_status=404).indices.delete(index=name)
 
 
 async def abandon(client: AsyncElasticsearch, projections: Sequence[Projection], number: int) -> None:
@@ -133,8 +163,8 @@ async def _create_all(client: AsyncElasticsearch, projections: Sequence[Projecti
             built = under_construction(projection, number)
             try:
                 await create_index(client, projection, number, alias=built.alias, settings=_BUILD_SETTINGS)
-            except BadRequestError:
-                if number not in await read_numbers(client, projection):
+            except BadRequestError as error:
+                if error.error != "resource_already_exists_exception":
                     raise
                 return False
             await add_checkpoint(client, await open_built(client, built))

@@ -22,7 +22,7 @@ from worker.projection.backoff import to_the_end
 from worker.projection.bulk import write_checkpoints
 from worker.projection.comparison import Comparison, compare, frozen
 from worker.projection.document import Event, RecordedEvent, apply
-from worker.projection.elastic import elasticsearch_errors
+from worker.projection.elastic import IndexLost, elasticsearch_errors
 from worker.projection.follow import EventLog
 from worker.projection.generation import (
     abandon,
@@ -30,10 +30,12 @@ from worker.projection.generation import (
     begin_generation,
     block_writes,
     delete_unused,
+    is_under_construction,
     open_built,
     serve_as_usual,
     switch_aliases,
     under_construction,
+    why_lost,
 )
 from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, find_index, open_index
 from worker.projection.projector import Projector
@@ -128,9 +130,12 @@ async def rebuild(
         await _clean_up(client, old, beginning.result())
         raise
     try:
-        await allow_writes(client, old)
         async with EventLog.connect(kurrentdb_uri) as events:
             rebuilt = await _Rebuild(client, kurrentdb_uri, events, old, number=number, progress=progress).run()
+    except IndexLost as error:
+        reason = await why_lost(client, old, [under_construction(one, number) for one in projections], error)
+        await _clean_up(client, old, number)
+        raise reason from error
     except BaseException:
         await _clean_up(client, old, number)
         raise
@@ -170,6 +175,8 @@ class _Rebuild:
         """Follow, compare, follow what came meanwhile, and switch."""
         began = time.monotonic()
         new = [await open_built(self._client, projection) for projection in self._built]
+        # One that was killed may have left its block.
+        await allow_writes(self._client, self._old)
         async with self._following() as following:
             await self._reach_end(following)
             followed, following_s = self._tally.events, time.monotonic() - began
@@ -255,9 +262,14 @@ async def count_documents(client: AsyncElasticsearch, index: Index) -> int:
 
 
 async def _clean_up(client: AsyncElasticsearch, old: Sequence[Index], number: int) -> None:
-    """Let the old indices serve as before, and take the new ones away; what cannot be now, the next rebuild does."""
+    """Let the old indices serve as before, and take the new ones away; what cannot be now, the next rebuild does.
+
+    A block on the old ones belongs to whoever still builds: one that was overtaken must not lift the later one's.
+    """
+    projections = [index.projection for index in old]
     try:
-        await allow_writes(client, old)
-        await abandon(client, [index.projection for index in old], number)
+        if await is_under_construction(client, [under_construction(one, number) for one in projections]):
+            await allow_writes(client, old)
+        await abandon(client, projections, number)
     except (Unavailable, Fatal) as error:
         log.warning("rebuild_left_something", number=number, reason=str(error))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 
 import pytest
 from esdbclient import NewEvent as StoredEvent
@@ -24,6 +26,8 @@ from tests.support.projecting import (
 )
 from tests.support.projection import decided, wallet_events
 from worker.errors import Fatal
+from worker.projection import generation
+from worker.projection import rebuild as rebuilding
 from worker.projection.comparison import Comparison
 from worker.projection.generation import (
     Overtaken,
@@ -260,6 +264,90 @@ async def test_of_two_rebuilds_the_one_that_began_later_goes_on(elasticsearch, k
     with pytest.raises(Overtaken, match="another rebuild began later"):
         await open_built(elasticsearch, under_construction(projections[0], earlier))
     assert await indices_of(elasticsearch, projections) == only(projections, earlier + 1)
+
+
+@pytest.mark.parametrize("step", ["frozen", "serve_as_usual", "block_writes", "count_documents", "switch_aliases"])
+async def test_a_rebuild_says_that_another_took_over_wherever_it_notices(
+    elasticsearch, kurrentdb, projections, monkeypatch, step
+):
+    """While it compares, blocks, counts or switches: its indices, or the old ones, are gone. Nothing is left of it."""
+    a_history(kurrentdb)
+    await open_all(elasticsearch, projections)
+    before_it = getattr(rebuilding, step)
+    let_another_be_first(
+        monkeypatch, f"worker.projection.rebuild.{step}", before_it, elasticsearch, kurrentdb, projections
+    )
+
+    with pytest.raises(Overtaken, match="another rebuild"):
+        await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+
+    assert [len(one) for one in await everything(elasticsearch, projections)] == [2, 6, 1]
+    assert await indices_of(elasticsearch, projections) == only(projections, 3)
+
+
+async def test_a_rebuild_that_is_overtaken_while_it_begins_leaves_nothing(
+    elasticsearch, kurrentdb, projections, monkeypatch
+):
+    """What it makes behind the later one's back nobody else would take away."""
+    a_history(kurrentdb)
+    await open_all(elasticsearch, projections)
+    step = "worker.projection.generation.add_checkpoint"
+    let_another_be_first(monkeypatch, step, generation.add_checkpoint, elasticsearch, kurrentdb, projections)
+
+    with pytest.raises(Overtaken, match="another rebuild began later"):
+        await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+
+    assert await indices_of(elasticsearch, projections) == only(projections, 3)
+
+
+async def test_old_indices_that_a_later_rebuild_has_deleted_are_no_failure(
+    elasticsearch, kurrentdb, projections, monkeypatch
+):
+    """Behind the switch they are anybody's to take away: both rebuilds have done their work."""
+    a_history(kurrentdb)
+    step = "worker.projection.rebuild.delete_unused"
+    let_another_be_first(monkeypatch, step, generation.delete_unused, elasticsearch, kurrentdb, projections)
+
+    rebuilt = await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+
+    assert [one.documents for one in rebuilt.replaced] == [2, 6, 1]
+    assert await indices_of(elasticsearch, projections) == only(projections, 3)
+
+
+def let_another_be_first(monkeypatch, name, step, elasticsearch, kurrentdb, projections):
+    """Have a whole other rebuild run just before `step`, the function of that `name`, is called for the first time."""
+
+    async def another():
+        if not gone:
+            gone.append(True)
+            await rebuild(elasticsearch, kurrentdb.uri, unseen, projections)
+
+    @asynccontextmanager
+    async def behind_another(*arguments, **options):
+        await another()
+        async with step(*arguments, **options) as given:
+            yield given
+
+    async def call_behind_another(*arguments, **options):
+        await another()
+        return await step(*arguments, **options)
+
+    gone = []
+    monkeypatch.setattr(name, call_behind_another if iscoroutinefunction(step) else behind_another)
+
+
+async def test_a_rebuild_that_was_overtaken_leaves_the_later_ones_block(elasticsearch, kurrentdb, projections):
+    """In its last moment the later one must be alone: what is written to the old indices then would be lost."""
+    a_history(kurrentdb)
+    old = await open_all(elasticsearch, projections)
+    earlier = await begin_generation(elasticsearch, projections)
+    await begin_generation(elasticsearch, projections)
+    await block_writes(elasticsearch, old)
+
+    await rebuilding._clean_up(elasticsearch, old, earlier)
+
+    settings = (await elasticsearch.indices.get_settings(index=old[0].name, flat_settings=True)).body
+    assert settings[old[0].name]["settings"]["index.blocks.write"] == "true"
 
 
 async def open_all(elasticsearch, projections):
