@@ -46,14 +46,15 @@ _USELESS = ("25006", "26000", "42501", "57P0")
 log = structlog.get_logger(__name__)
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
+def create_engine(settings: Settings, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncEngine:
     """Return the process's engine; nothing is connected before its first use, and `dispose()` ends it."""
+    command_timeout_s = COMMAND_TIMEOUT_S + (statement_timeout_ms - STATEMENT_TIMEOUT_MS) / 1_000
     engine = create_async_engine(
         database_url(settings),
         pool_size=POOL_CONNECTIONS,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
-        connect_args=_connect_args(settings, STATEMENT_TIMEOUT_MS) | {"command_timeout": COMMAND_TIMEOUT_S},
+        connect_args=_connect_args(settings, statement_timeout_ms) | {"command_timeout": command_timeout_s},
         hide_parameters=True,
     )
     return _watched(engine, settings)

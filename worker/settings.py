@@ -153,6 +153,11 @@ class Settings(BaseModel):
     dlq_topic: Topic = "wallet.commands.dlq"
     max_command_bytes: Annotated[int, Field(ge=1, le=COMMAND_BYTES_CEILING)] = 64 * 1024
 
+    verify_background: bool = True
+    """Whether the scheduler compares the stores all the time."""
+    verify_rest_per_work: Annotated[float, Field(ge=0, le=1_000)] = 3.0
+    """For each second that a page of that comparison took, the stores are left alone for so many."""
+
     http_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """None: the process's own default (`WORKER_HTTP_PORT` and its neighbours). 0: any free port."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Upper] = "INFO"

@@ -31,21 +31,25 @@ class EventSums:
         self._sums: dict[bytes, int] = {}
         self.strangers: set[str] = set()
         """Streams named like a wallet's whose id is no UUID."""
+        self._position: int | None = None
+        self._events = 0
 
     async def add_log(self, log: EventLog) -> AsyncIterator[int]:
-        """Add every event that the log has by now, a batch at a time; gives the number of those read so far."""
+        """Add every event that the log has by now, a batch at a time; gives the number of those read so far.
+
+        Where the log goes away, the next call goes on behind the last batch.
+        """
         last = await log.last_event()
         if last is None:
             return
-        async with log.subscribe(None) as subscription:
-            position, done = -1, 0
-            while position < last.commit_position:
+        async with log.subscribe(self._position) as subscription:
+            while self._position is None or self._position < last.commit_position:
                 batch = await subscription.take_batch()
                 for event in batch:
                     self._add_recorded(event)
-                position = batch[-1].commit_position
-                done += len(batch)
-                yield done
+                self._position = batch[-1].commit_position
+                self._events += len(batch)
+                yield self._events
 
     def subtract(self, event: NewEvent) -> None:
         """Take away an event as the ledger makes it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
@@ -50,36 +50,48 @@ async def full_speed() -> None:
     await asyncio.sleep(0)
 
 
-async def compare_all(stores: Stores, pace: Pace = full_speed) -> AsyncIterator[Compared]:
-    """Every wallet that Postgres or Elasticsearch knows, compared; streams are left out, and nothing may lag."""
-    async for compared in _compare_range(stores, FIRST_ID, LAST_ID, None, pace):
+@dataclass(slots=True)
+class Place:
+    """How far a comparison has come: the key behind which it goes on, and the fold of the wallet that it is in."""
+
+    behind: Key | None = field(default_factory=lambda: Key(FIRST_ID, -1))
+    """None: to the end."""
+    folded: Folded = field(default_factory=Folded)
+
+
+async def compare_all(stores: Stores, place: Place, pace: Pace = full_speed) -> AsyncIterator[Compared]:
+    """Every wallet behind `place` that Postgres or Elasticsearch knows, compared.
+
+    Streams are left out, and nothing may lag. `place` moves with each page that was compared: where a store goes away,
+    the next call goes on from there.
+    """
+    async for compared in _compare_range(stores, place, LAST_ID, None, pace):
         yield compared
 
 
 async def compare_wallet(stores: Stores, wallet_id: str, settled: int) -> AsyncIterator[Compared]:
     """One wallet, its stream included, where the stores must have reached the version `settled` (-1: none)."""
-    async for compared in _compare_range(stores, wallet_id, wallet_id, settled):
+    async for compared in _compare_range(stores, Place(Key(wallet_id, -1)), wallet_id, settled):
         yield compared
 
 
 async def _compare_range(
-    stores: Stores, first_id: str, last_id: str, settled: int | None, pace: Pace = full_speed
+    stores: Stores, place: Place, last_id: str, settled: int | None, pace: Pace = full_speed
 ) -> AsyncIterator[Compared]:
-    """The wallets from `first_id` to `last_id`; without `settled` each must be as new as its ledger."""
-    behind, folded = Key(first_id, -1), Folded()
-    while True:
+    """The wallets from `place` to `last_id`; without `settled` each must be as new as its ledger."""
+    while place.behind is not None:
+        behind = place.behind
         page = await read_page(stores.engine, behind, last_id, PAGE_ENTRIES)
         found = await _read_others(stores, page, behind, last_id, with_streams=settled is not None)
         for part in _parts(page, found, settled):
-            is_same = folded.wallet is not None and folded.wallet.id == part.wallet_id
-            compared = compare(part, folded if is_same else Folded())
-            folded = compared.folded
+            before = place.folded
+            is_same = before.wallet is not None and before.wallet.id == part.wallet_id
+            compared = compare(part, before if is_same else Folded())
+            place.folded = compared.folded
             yield compared
             # A page takes half a second to compare, and the process may have other work: ticks, or a page to serve.
             await asyncio.sleep(0)
-        if page.end is None:
-            return
-        behind = page.end
+        place.behind = page.end
         await pace()
 
 

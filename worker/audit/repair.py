@@ -10,6 +10,7 @@ once, and so may two repairs. Streams first: no document is made from an event t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,7 +19,8 @@ from worker.audit.part import Lacking
 from worker.audit.parts import Pace, compare_wallet, full_speed
 from worker.audit.report import Kind, NotRepaired, Repaired, Repairs, Report, Store
 from worker.audit.stores import Stores, postgres_errors
-from worker.audit.survey import Progress, no_progress, survey_stores
+from worker.audit.survey import Progress, Survey, no_progress, survey_stores
+from worker.audit.totals import compare_hold_sums
 from worker.audit.verify import SETTLE_S, conclude
 from worker.database import raw_connection
 from worker.outbox.run import Run
@@ -45,28 +47,44 @@ CROSS JOIN LATERAL (SELECT version FROM ledger
 """
 
 
+@dataclass(slots=True)
+class Work:
+    """A comparison with repairs that has begun: what was found, and what was made up, so far."""
+
+    survey: Survey = field(default_factory=Survey)
+    repairs: Repairs = field(default_factory=Repairs)
+
+
 async def verify_and_repair(
     stores: Stores,
     progress: Progress = no_progress,
     settle_s: float = SETTLE_S,
     older_than_s: float = REPAIR_AFTER_S,
     pace: Pace = full_speed,
+    *,
+    work: Work | None = None,
 ) -> Report:
-    """Compare all stores, make up what lags, and report what then still differs. `Unavailable` where one is away."""
-    survey = await survey_stores(stores, progress, pace)
-    wrong = {difference.wallet_id for difference in survey.differences}
-    repairs = await repair_wallets(stores, sorted(survey.suspects - wrong), progress, older_than_s)
-    repairs.left += [_contradictory(wallet_id) for wallet_id in sorted(survey.suspects & wrong)]
+    """Compare all stores, make up what lags, and report what then still differs. `Unavailable` where one is away.
+
+    `work` holds how far it has come: given up, it goes on from there. Repaired is before anything is added up, which in
+    a large database takes longest.
+    """
+    work = work or Work()
+    survey, repairs = work.survey, work.repairs
+    await survey_stores(stores, survey, progress, pace)
+    holds_differ = await compare_hold_sums(stores.engine, survey.suspects)
+    wrong = {difference.wallet_id for difference in [*survey.differences, *holds_differ]}
+    repairs.left = [_contradictory(wallet_id) for wallet_id in sorted(survey.suspects & wrong)]
+    await repair_wallets(stores, sorted(survey.suspects - wrong), progress, older_than_s, repairs)
     return await conclude(stores, survey, progress, settle_s, repairs)
 
 
 async def repair_wallets(
-    stores: Stores, wallet_ids: Collection[str], progress: Progress, older_than_s: float
-) -> Repairs:
-    """Make up what the stores lack of these wallets, one wallet after another."""
-    repairs = Repairs()
+    stores: Stores, wallet_ids: Collection[str], progress: Progress, older_than_s: float, repairs: Repairs
+) -> None:
+    """Make up what the stores lack of these wallets, one wallet after another; `repairs` is told of each."""
     if not wallet_ids:
-        return repairs
+        return
     await stores.refresh()
     indices = [await _find(stores, projection) for projection in stores.projections]
     settled = await _read_settled(stores.engine, wallet_ids, older_than_s)
@@ -74,7 +92,6 @@ async def repair_wallets(
         if wallet_id in settled:
             await _repair_wallet(stores, indices, wallet_id, settled[wallet_id], repairs)
         progress(REPAIRING, done, len(wallet_ids))
-    return repairs
 
 
 async def _repair_wallet(

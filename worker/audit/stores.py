@@ -14,6 +14,7 @@ from elasticsearch import AsyncElasticsearch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker import database
 from worker.audit.documents import refresh
 from worker.audit.streams import Streams
 from worker.database import create_engine
@@ -23,6 +24,9 @@ from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
 from worker.projection.index import HOLDS, STATEMENT, WALLETS, Projection
 from worker.settings import Settings
+
+STATEMENT_TIMEOUT_MS = 3_600_000
+"""What reads everything takes its time: adding up 100,000 entries 0.1 s, 100 million some minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Open the clients and close them afterwards; `Unavailable` where KurrentDB does not answer."""
     uri = settings.kurrentdb_uri.get_secret_value()
     async with (
-        open_postgres(settings) as engine,
+        open_postgres(settings, STATEMENT_TIMEOUT_MS) as engine,
         EventLog.connect(uri) as log,
         Streams.connect(uri) as streams,
         connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as search,
@@ -76,9 +80,11 @@ async def open_event_store(uri: str) -> AsyncIterator[EventStore]:
 
 
 @asynccontextmanager
-async def open_postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def open_postgres(
+    settings: Settings, statement_timeout_ms: int = database.STATEMENT_TIMEOUT_MS
+) -> AsyncIterator[AsyncEngine]:
     """An engine that is disposed of afterwards."""
-    engine = create_engine(settings)
+    engine = create_engine(settings, statement_timeout_ms)
     try:
         yield engine
     finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from worker.audit.fingerprints import EventSums
 from worker.audit.part import Compared
-from worker.audit.parts import Pace, compare_all, full_speed
+from worker.audit.parts import Pace, Place, compare_all, full_speed
 from worker.audit.report import NONE, Difference, Store
 from worker.audit.stores import Stores
 from worker.audit.totals import compare_commands, compare_hold_sums, compare_sums, count_wallets
@@ -31,7 +31,8 @@ def no_progress(_stage: str, _done: int, _of: int) -> None:
 class Survey:
     """What the look came to: how much there is, the suspected wallets, and the differences that are certain.
 
-    `began` is in monotonic seconds.
+    How far it has come stands in it too: one that was given up because a store was away goes on where it was. `began`
+    is in monotonic seconds.
     """
 
     wallets: int = 0
@@ -40,6 +41,9 @@ class Survey:
     suspects: set[str] = field(default_factory=set)
     differences: list[Difference] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    is_log_read: bool = False
+    sums: EventSums = field(default_factory=EventSums)
+    place: Place = field(default_factory=Place)
 
     def add(self, compared: Compared) -> None:
         """Count what was compared, and suspect the wallet if anything differs."""
@@ -50,24 +54,32 @@ class Survey:
             self.suspects.add(compared.wallet_id)
 
 
-async def survey_stores(stores: Stores, progress: Progress = no_progress, pace: Pace = full_speed) -> Survey:
-    """Look through all stores once. Raises `Unavailable` where one is away."""
+async def survey_stores(
+    stores: Stores, survey: Survey, progress: Progress = no_progress, pace: Pace = full_speed
+) -> None:
+    """Look through all stores once, or go on with it. Raises `Unavailable` where one is away."""
     _, of = await count_wallets(stores.engine)
-    sums, survey = EventSums(), Survey()
-    async for done in sums.add_log(stores.log):
-        progress(READING_LOG, done, of)
-        await pace()
+    if not survey.is_log_read:
+        async for done in survey.sums.add_log(stores.log):
+            progress(READING_LOG, done, of)
+            await pace()
+        survey.is_log_read = True
     await stores.refresh()
-    async for compared in compare_all(stores, pace):
+    async for compared in compare_all(stores, survey.place, pace):
         for event in compared.events:
-            sums.subtract(event)
+            survey.sums.subtract(event)
         survey.add(compared)
         progress(READING_LEDGER, survey.events, of)
-    survey.suspects |= sums.differing()
+    survey.suspects |= survey.sums.differing()
     survey.differences = [
-        *await compare_sums(stores.engine),
-        *await compare_hold_sums(stores.engine),
-        *[difference async for difference in compare_commands(stores.engine)],
-        *[Difference(None, Store.KURRENTDB, f"stream {name}", NONE, "events") for name in sorted(sums.strangers)],
+        *[difference async for difference in compare_commands(stores.engine, pace)],
+        *[
+            Difference(None, Store.KURRENTDB, f"stream {name}", NONE, "events")
+            for name in sorted(survey.sums.strangers)
+        ],
     ]
-    return survey
+
+
+async def add_up(stores: Stores, survey: Survey) -> None:
+    """What holds over all wallets, in a few statements that take as long as there are rows: the last of a survey."""
+    survey.differences += [*await compare_sums(stores.engine), *await compare_hold_sums(stores.engine)]

@@ -16,7 +16,7 @@ from worker.audit.part import Compared
 from worker.audit.parts import compare_wallet
 from worker.audit.report import NONE, Difference, Repairs, Report
 from worker.audit.stores import Stores, postgres_errors
-from worker.audit.survey import Progress, Survey, no_progress, survey_stores
+from worker.audit.survey import Progress, Survey, add_up, no_progress, survey_stores
 from worker.outbox.backfill import read_versions
 
 SETTLE_S = 10.0
@@ -31,13 +31,16 @@ LOOKING_AGAIN = "what differs, again"
 
 async def verify(stores: Stores, progress: Progress = no_progress, settle_s: float = SETTLE_S) -> Report:
     """Compare all stores. Raises `Unavailable` where one is away."""
-    return await conclude(stores, await survey_stores(stores, progress), progress, settle_s)
+    survey = Survey()
+    await survey_stores(stores, survey, progress)
+    return await conclude(stores, survey, progress, settle_s)
 
 
 async def conclude(
     stores: Stores, survey: Survey, progress: Progress, settle_s: float, repairs: Repairs | None = None
 ) -> Report:
-    """What of a survey still differs after `settle_s` seconds of looking again at its suspects."""
+    """Add up, and tell what of a survey still differs after `settle_s` seconds of looking again at its suspects."""
+    await add_up(stores, survey)
     differences = [*survey.differences, *await _look_again(stores, survey.suspects, progress, settle_s)]
     return Report(
         wallets=survey.wallets,

@@ -61,7 +61,9 @@ async def run_scheduler(settings: Settings) -> None:
         serve_health(port=port, registry=registry, ready=[Check("kafka", ticker.check)]),
         asyncio.TaskGroup() as group,
     ):
-        works = [group.create_task(work) for work in (ticker.run(), watch_stores(settings, metrics))]
+        works = [group.create_task(ticker.run())]
+        if settings.verify_background:
+            works.append(group.create_task(watch_stores(settings, metrics)))
         await stop.wait()
         for work in works:
             work.cancel()

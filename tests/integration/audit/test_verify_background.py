@@ -16,10 +16,13 @@ from structlog.testing import capture_logs
 
 from tests.support.commands import create_wallet, credit, new_id
 from tests.support.workers import Worker, eventually
-from worker.audit import background
-from worker.audit.background import REST_PER_WORK, Rest, watch_stores
+from worker.audit import background, parts, survey
+from worker.audit.background import Rest, watch_stores
+from worker.audit.stores import open_stores
 from worker.audit.verify import verify
 from worker.contracts.events import stream_name
+from worker.database import raw_connection
+from worker.errors import Unavailable
 from worker.settings import Settings
 from worker.telemetry.metrics import SchedulerMetrics
 
@@ -58,10 +61,10 @@ def settings(stack, fresh, monkeypatch) -> Settings:
     """Settings of the scheduler; the stores that it opens are the test's own."""
 
     @asynccontextmanager
-    async def open_stores(_settings):
+    async def open_own(_settings):
         yield fresh.stores
 
-    monkeypatch.setattr(background, "open_stores", open_stores)
+    monkeypatch.setattr(background, "open_stores", open_own)
     # The lease is named after the database.
     return Settings.load({**stack.environment(), "DB_NAME": f"test-{uuid4()}"})
 
@@ -147,6 +150,55 @@ async def test_a_store_that_is_away_is_waited_for(fresh, settings):
         await eventually(watch.rounds, "a round")
 
 
+async def test_a_round_that_a_lost_store_interrupts_goes_on_where_it_was(fresh, settings, monkeypatch):
+    """Page by page, by the ledger's key: in a large database a round would otherwise never come to its end."""
+    for _ in range(3):
+        await fresh.two_wallets()
+    monkeypatch.setattr(parts, "PAGE_ENTRIES", 3)
+    begun_behind, lost = [], []
+    read_page = parts.read_page
+
+    async def read_some(engine, behind, last_id, limit):
+        begun_behind.append(behind)
+        if len(begun_behind) == 4:
+            lost.append(behind)
+            raise Unavailable("Postgres is away")
+        return await read_page(engine, behind, last_id, limit)
+
+    monkeypatch.setattr(parts, "read_page", read_some)
+    with capture_logs() as lines:
+        async with watching(settings) as watch:
+            await eventually(watch.rounds, "a round")
+
+    told = next(line for line in lines if line["event"] == "stores_compared")
+    assert begun_behind[4:5] == lost
+    assert (told["wallets"], told["events"], told["contradictions"]) == (6, 18, 0)
+
+
+async def test_what_lags_is_repaired_though_nothing_can_be_added_up(fresh, settings, monkeypatch):
+    """The sums are the longest of a large database: what they are for is told when they come through."""
+    await fresh.two_wallets()
+    await fresh.run_in_postgres(create_wallet(new_id()))
+
+    async def too_long(_engine):
+        raise Unavailable("Postgres: canceling statement due to statement timeout")
+
+    monkeypatch.setattr(survey, "compare_sums", too_long)
+    async with watching(settings) as watch:
+        await eventually(lambda: watch.rounds("store_away") >= 2, "two rounds in vain")
+
+    assert watch.count("verify_repaired_total", store="KurrentDB") == 1
+
+
+async def test_what_reads_everything_may_take_an_hour(fresh, stack):
+    """Ten seconds, which is what a command's statement has, count the wallets of no large database."""
+    async with (
+        open_stores(Settings.load({**stack.environment(), "KURRENTDB_URI": fresh.standin.uri})) as stores,
+        raw_connection(stores.engine) as connection,
+    ):
+        assert await connection.fetchval("SHOW statement_timeout") == "1h"
+
+
 async def test_a_bug_costs_a_round_and_is_seen(fresh, settings, monkeypatch):
     """The ticks beside it must go on: it is in the log with its traceback, and counted."""
     await fresh.two_wallets()
@@ -179,13 +231,26 @@ async def test_the_scheduler_watches_beside_its_ticks(environment, tmp_path):
     assert leases == {"ticks", "verify"}
 
 
+async def test_the_comparison_can_be_switched_off(environment, tmp_path):
+    """For whom another one does it, or whose stores have no room for it: the ticks go on."""
+    wallex = str(Path(sys.executable).with_name("wallex"))
+    off = {"HTTP_PORT": "0", "VERIFY_BACKGROUND": "false"}
+    scheduler = Worker({**environment, **off}, tmp_path / "log", (wallex, "scheduler"))
+    try:
+        await scheduler.logged("lease_taken", 1)
+    finally:
+        await scheduler.stop()
+
+    assert [line["lease"].split(":")[0] for line in scheduler.lines("lease_taken")] == ["ticks"]
+
+
 async def test_a_round_rests_longer_than_it_works():
     """Whatever a page costs the stores, they have three times as long for everybody else."""
-    rest = Rest()
+    rest = Rest(per_work=3.0)
     began = time.monotonic()
     await asyncio.sleep(0.02)
     worked_s = time.monotonic() - began
 
     await rest()
 
-    assert time.monotonic() - began - worked_s >= worked_s * REST_PER_WORK
+    assert time.monotonic() - began - worked_s >= worked_s * 3.0
