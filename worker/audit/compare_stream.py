@@ -19,6 +19,9 @@ def compare_stream(part: Part, events: Sequence[NewEvent], folded: Folded, lacki
     """Where the stream differs from `events`, those of the part; what it only lacks at its end goes to `lacking`."""
     if part.stream is None:
         return
+    hidden_by = part.stream.standing.hidden_by
+    if hidden_by is not None and part.is_last and part.newest >= 0:
+        yield Difference(part.wallet_id, Store.KURRENTDB, "what hides events of the stream", NONE, hidden_by)
     recorded = {event.revision: event for event in part.stream.events}
     for event in events:
         found = recorded.pop(event.version, None)

@@ -12,12 +12,13 @@ from hashlib import blake2b
 from uuid import UUID
 
 from worker.audit.compare_stream import own_properties
-from worker.audit.fields import write_json
+from worker.audit.fields import read_object, write_json
+from worker.audit.streams import hidden_by
 from worker.contracts.events import STREAM_PREFIX
 from worker.contracts.fields import UUID_PATTERN
 from worker.ledger.entry import NewEvent
 from worker.projection.document import RecordedEvent
-from worker.projection.follow import EventLog
+from worker.projection.follow import METADATA_PREFIX, WALLETS_AND_METADATA, EventLog
 
 FINGERPRINT_BYTES = 16
 
@@ -31,6 +32,7 @@ class EventSums:
         self._sums: dict[bytes, int] = {}
         self.strangers: set[str] = set()
         """Streams named like a wallet's whose id is no UUID."""
+        self._hidden: set[str] = set()
         self._position: int | None = None
         self._events = 0
 
@@ -39,10 +41,10 @@ class EventSums:
 
         Where the log goes away, the next call goes on behind the last batch.
         """
-        last = await log.last_event()
+        last = await log.last_event(WALLETS_AND_METADATA)
         if last is None:
             return
-        async with log.subscribe(self._position) as subscription:
+        async with log.subscribe(self._position, WALLETS_AND_METADATA) as subscription:
             while self._position is None or self._position < last.commit_position:
                 batch = await subscription.take_batch()
                 for event in batch:
@@ -57,10 +59,18 @@ class EventSums:
         self._add(_key(event.wallet_id), -fingerprint)
 
     def differing(self) -> set[str]:
-        """The wallets whose events differ."""
-        return {str(UUID(bytes=wallet)) for wallet in self._sums}
+        """The wallets whose events differ, or of whose streams the metadata hides some."""
+        return {str(UUID(bytes=wallet)) for wallet in self._sums} | self._hidden
+
+    def _note_metadata(self, wallet_id: str, event: RecordedEvent) -> None:
+        """The last change of a stream's metadata counts."""
+        hides = hidden_by(read_object(event.data)) is not None and _is_uuid(wallet_id)
+        (self._hidden.add if hides else self._hidden.discard)(wallet_id)
 
     def _add_recorded(self, event: RecordedEvent) -> None:
+        if event.stream.startswith(METADATA_PREFIX):
+            self._note_metadata(event.stream.removeprefix(f"{METADATA_PREFIX}{STREAM_PREFIX}"), event)
+            return
         wallet_id = event.stream.removeprefix(STREAM_PREFIX)
         if not _is_uuid(wallet_id):
             self.strangers.add(event.stream)

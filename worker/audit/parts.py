@@ -125,9 +125,9 @@ async def _read_stream(stores: Stores, page: Page, behind: Key) -> Stream:
     """The stream of the one wallet that the page is about, as far as the page goes."""
     surplus = 0 if page.end else SURPLUS_EVENTS_MAX
     events = await stores.streams.read(behind.wallet_id, behind.version + 1, len(page.entries) + surplus)
-    if len(events) < len(page.entries):
+    if page.end is None or len(events) < len(page.entries):
         return Stream(events, await stores.streams.standing(behind.wallet_id))
-    return Stream(events, Standing(events[-1].revision if events else behind.version, is_cut=False))
+    return Stream(events, Standing(events[-1].revision))
 
 
 def _parts(page: Page, found: _Found, settled: int | None) -> list[Part]:

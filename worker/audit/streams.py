@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import esdbclient
 from esdbclient import AsyncEventStoreDBClient
 from esdbclient.exceptions import NotFound, StreamIsDeleted
 
+from worker.audit.fields import write_json
 from worker.contracts.events import stream_name
 from worker.outbox.connection import kurrentdb_errors, uri_errors
 from worker.projection.document import RecordedEvent
 
 READ_TIMEOUT_S = 30.0
 
+_TRUNCATE_BEFORE = "$tb"
+_SOFT_DELETED = 2**63 - 1
 # What a stream's metadata hides of it: "truncate before" (a deletion sets it too), the number or age of its events.
-_HIDING = frozenset({"$tb", "$maxCount", "$maxAge"})
+_HIDING = (_TRUNCATE_BEFORE, "$maxCount", "$maxAge")
+
+TOMBSTONE = "deleted for ever (a tombstone): its events come back from a backup alone"
 
 
 class Standing(NamedTuple):
-    """The revision of a stream's last event, -1 where there is none to be read; and whether some may be hidden.
+    """The revision of a stream's last event, -1 where there is none to be read; and what hides some of them, if any.
 
     Hidden: the stream was deleted for ever or for the time being, or its metadata cuts it off.
     """
 
     revision: int
-    is_cut: bool
+    hidden_by: str | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether some may be hidden."""
+        return self.hidden_by is not None
+
+
+def hidden_by(metadata: Mapping[str, Any]) -> str | None:
+    """What in a stream's metadata hides events, now or as more come, and how to undo it; None where nothing does.
+
+    What is hidden is gone for good with the next scavenge.
+    """
+    hiding = {name: metadata[name] for name in _HIDING if metadata.get(name)}
+    if not hiding:
+        return None
+    shown = write_json(hiding).decode()
+    if hiding.get(_TRUNCATE_BEFORE) == _SOFT_DELETED:
+        return (
+            f'{shown}: deleted; before the next scavenge set its metadata to {{"$tb": 0}}, twice: the first is undone'
+        )
+    return f'{shown}: before the next scavenge take that out of its metadata (or set {{"$tb": 0}})'
 
 
 class Streams:
@@ -65,8 +91,8 @@ class Streams:
             try:
                 metadata, _ = await self._client.get_stream_metadata(stream_name(wallet_id), timeout=READ_TIMEOUT_S)
             except StreamIsDeleted:
-                return Standing(-1, is_cut=True)
-        return Standing(last.revision if last else -1, is_cut=not _HIDING.isdisjoint(metadata))
+                return Standing(-1, TOMBSTONE)
+        return Standing(last.revision if last else -1, hidden_by(metadata))
 
     async def _read(self, wallet_id: str, first: int | None, limit: int) -> list[RecordedEvent]:
         """From `first` on, or backwards from the end where it is None."""

@@ -26,6 +26,9 @@ from worker.projection.subscription import Subscription, SubscriptionLost, recor
 
 READ_PATH = "/event_store.client.streams.Streams/Read"
 ALL_WALLETS = f"^{STREAM_PREFIX}"
+METADATA_PREFIX = "$$"
+WALLETS_AND_METADATA = rf"^(\$\$)?{STREAM_PREFIX}"
+"""The same, and the metadata of their streams, of which each change is an event as well."""
 
 FILTER_WINDOW = 2000
 """Events that the server looks at before it tells how far it came."""
@@ -86,12 +89,12 @@ class EventLog:
             raise SubscriptionLost.because(error) from error
         return event if event and event.commit_position == commit_position else None
 
-    async def last_event(self) -> RecordedEvent | None:
-        """The newest wallet event; None where there is none."""
+    async def last_event(self, streams: str = ALL_WALLETS) -> RecordedEvent | None:
+        """The newest event in the streams whose names match; None where there is none."""
         end = ReadReq.Options.AllOptions(end=Empty())
         try:
             return await asyncio.to_thread(
-                self._read_one, ReadReq.Options(all=end, read_direction=ReadReq.Options.Backwards)
+                self._read_one, ReadReq.Options(all=end, read_direction=ReadReq.Options.Backwards), streams
             )
         except grpc.RpcError as error:
             raise SubscriptionLost.because(error) from error
@@ -108,22 +111,24 @@ class EventLog:
         except grpc.RpcError as error:
             raise SubscriptionLost.because(error) from error
 
-    def subscribe(self, after: int | None) -> Subscription:
-        """Subscribe to the events behind the commit position `after`, or to all of them; enter it to begin."""
+    def subscribe(self, after: int | None, streams: str = ALL_WALLETS) -> Subscription:
+        """Subscribe to the events of `streams` behind the commit position `after`, or to all; enter it to begin."""
         start = ReadReq.Options.AllOptions(start=Empty()) if after is None else _from(after)
         options = ReadReq.Options(all=start, subscription=ReadReq.Options.SubscriptionOptions())
-        return Subscription(lambda: self._call(options, timeout_s=None), after, self.last_event)
+        return Subscription(
+            lambda: self._call(options, streams, timeout_s=None), after, lambda: self.last_event(streams)
+        )
 
-    def _read_one(self, options: ReadReq.Options) -> RecordedEvent | None:
+    def _read_one(self, options: ReadReq.Options, streams: str = ALL_WALLETS) -> RecordedEvent | None:
         options.count = 1
-        for response in self._call(options, READ_TIMEOUT_S):
+        for response in self._call(options, streams, READ_TIMEOUT_S):
             if response.WhichOneof("content") == "event":
                 return recorded_event(response)
         return None
 
-    def _call(self, options: ReadReq.Options, timeout_s: float | None) -> Any:
+    def _call(self, options: ReadReq.Options, streams: str, timeout_s: float | None) -> Any:
         if not options.HasField("no_filter"):
-            wallets = ReadReq.Options.FilterOptions.Expression(regex=ALL_WALLETS)
+            wallets = ReadReq.Options.FilterOptions.Expression(regex=streams)
             options.filter.CopyFrom(
                 ReadReq.Options.FilterOptions(
                     stream_identifier=wallets, max=FILTER_WINDOW, checkpointIntervalMultiplier=1

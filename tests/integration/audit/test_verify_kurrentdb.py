@@ -6,12 +6,14 @@ from uuid import UUID
 
 import orjson
 import pytest
+from esdbclient import EventStoreDBClient, StreamState
 from esdbclient import NewEvent as StoredEvent
 
 from tests.support.audited import AT_ONCE_S
 from tests.support.commands import credit, new_id
 from worker.audit.report import Difference, Kind, Store
 from worker.audit.verify import verify
+from worker.contracts.events import stream_name
 
 
 async def test_an_event_too_many_is_found(world):
@@ -44,6 +46,47 @@ async def test_an_event_that_nobody_can_read_is_found_and_ends_no_comparison(wor
 
     assert {one.kind for one in found} == {Kind.CONTRADICTS}
     assert {one.store for one in found} == {Store.KURRENTDB}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"$tb": 1}, {"$tb": 3}, {"$maxCount": 2}, {"$maxCount": 1000}, {"$maxAge": 10**9}]
+)
+async def test_what_hides_events_is_found_though_the_wallet_is_in_step(world, metadata):
+    """The next scavenge takes for good what the metadata hides; what it hides later counts as well."""
+    source, target, _ = await world.two_wallets()
+    client = EventStoreDBClient(world.standin.uri)
+    try:
+        client.set_stream_metadata(stream_name(source), metadata=metadata, current_version=StreamState.ANY)
+        client.set_stream_metadata(stream_name(target), metadata={"owner": "me"}, current_version=StreamState.ANY)
+    finally:
+        client.close()
+
+    found = await world.differences(source, target)
+
+    assert {(one.wallet_id, one.store, one.kind) for one in found} == {(source, Store.KURRENTDB, Kind.CONTRADICTS)}
+    (hides,) = [one.found for one in found if one.what == "what hides events of the stream"]
+    assert hides.startswith(orjson.dumps(metadata).decode())
+
+
+async def test_a_deleted_stream_is_found_and_comes_back_as_the_difference_says(fresh):
+    """KurrentDB's own page deletes softly: the metadata without it, written twice, brings every event back."""
+    source, _, _ = await fresh.two_wallets()
+    client = EventStoreDBClient(fresh.standin.uri)
+    try:
+        client.delete_stream(stream_name(source), current_version=StreamState.ANY)
+        deleted = await fresh.differences(source)
+        back = {"metadata": {"$tb": 0}, "current_version": StreamState.ANY}
+        client.set_stream_metadata(stream_name(source), **back)
+        once = await fresh.differences(source)
+        client.set_stream_metadata(stream_name(source), **back)
+    finally:
+        client.close()
+
+    (hides,) = [one.found for one in deleted if one.what == "what hides events of the stream"]
+    assert "twice" in hides
+    assert {one.kind for one in deleted} == {Kind.CONTRADICTS}
+    assert "what hides events of the stream" in {one.what for one in once}
+    assert await fresh.differences(source) == []
 
 
 async def test_an_event_that_was_never_appended_is_found(world):
