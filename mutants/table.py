@@ -162,8 +162,9 @@ AFTER_THE_COMMIT = (
         "reply-wait",
         "an offset is committed without waiting for the replies",
         "worker/inbox/pipeline.py",
-        '        await until_available("kafka", lambda: self.publisher.publish(messages))\n',
-        '        asyncio.create_task(until_available("kafka", lambda: self.publisher.publish(messages)))\n',
+        "        refused = await self.publisher.deliver([message for _, message in outgoing])\n",
+        "        refused = {}\n"
+        "        asyncio.create_task(self.publisher.deliver([message for _, message in outgoing]))\n",
         (f"{PIPELINE}no_offset_is_committed_before_kafka_has_the_replies[append_records]",),
     ),
     Mutant(

@@ -15,16 +15,17 @@ log = structlog.get_logger(__name__)
 
 
 async def ensure_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Create the worker's own topics where they are missing; raise `Fatal` where a command topic is compacted.
+    """Create the worker's own topics where they are missing; raise `Fatal` where one of them is compacted.
 
-    Compaction keeps the last record of a key only: of a wallet's commands all but one could vanish unread.
+    Compaction keeps the last record of a key only: of a wallet's commands all but one could vanish unread, and so could
+    replies and dead letters; and a record without a key is refused.
     """
     names = [*settings.command_topics, settings.reply_topic, settings.schedule_topic, settings.dlq_topic]
     try:
         existing = set(await admin.list_topics())
         for name in dict.fromkeys(name for name in names if name not in existing):
             await _create(admin, name, settings.kafka_replication_factor)
-        await _refuse_compacted(admin, settings.command_topics)
+        await _refuse_compacted(admin, tuple(dict.fromkeys(names)))
     except (KafkaError, OSError) as error:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
 
@@ -45,6 +46,7 @@ async def _refuse_compacted(admin: AIOKafkaAdminClient, topics: tuple[str, ...])
         policy = next((entry[1] for entry in entries if entry[0] == "cleanup.policy"), "delete")
         if "compact" in policy:
             raise Fatal(
-                f"the command topic {topic} has cleanup.policy={policy}: compaction drops commands unread; "
-                "set it to delete, or choose another topic in COMMAND_TOPICS"
+                f"the topic {topic} has cleanup.policy={policy}: compaction drops records unread, and what has no key "
+                "is refused; set it to delete, or choose another topic in COMMAND_TOPICS, REPLY_TOPIC, DLQ_TOPIC or "
+                "SCHEDULE_TOPIC"
             )

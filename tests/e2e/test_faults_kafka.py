@@ -4,6 +4,7 @@ once; grow under it, or lose what it has not read yet.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import time
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
@@ -21,7 +23,7 @@ from tests.support.commands import create_wallet, credit, new_id, record_of, tra
 from tests.support.invariants import check
 from tests.support.load import Load
 from tests.support.replies import code, header
-from tests.support.workers import eventually
+from tests.support.workers import POLL_S, eventually
 from tests.support.world import World
 
 WALLETS = 20
@@ -178,3 +180,46 @@ async def test_a_record_that_kills_its_owners_in_turn_is_answered_and_harms_no_o
     await check(world, replies)
     assert [code(reply) for reply in found] == ["InternalError", *[None] * PARTITIONS]
     assert len(await dead_letters.until_count(1)) == 1
+
+
+async def test_a_reply_that_kafka_never_takes_stops_its_partition_and_no_other(world):
+    """The reply topic is compacted under a running worker: a reply without a key is refused for good.
+
+    The page names partition, topic and cause; Kafka is not said to be lost, and what was acknowledged comes once.
+    """
+    replies = await world.topic(world.reply_topic)
+    wallets = [new_id() for _ in range(2)]
+    worker = world.start("a")
+    opening = [record_of(create_wallet(id_), partition=partition) for partition, id_ in enumerate(wallets)]
+    await replies.until_answered(await world.send(opening))
+    await set_config(world, world.reply_topic, "cleanup.policy", "compact")
+
+    keyless = replace(record_of(credit(wallets[0]), partition=0), key=None)
+    (refused,) = await world.send([keyless])
+    line = await worker.logged("partition_stopped")
+    after = await world.send(record_of(credit(wallets[1]), partition=1) for _ in range(10))
+    await replies.until_answered(after)
+
+    status, page = await worker.ready()
+    assert (status, page["failing"]) == (503, ["partitions"])
+    why = f"{world.reply_topic} does not take it: InvalidRecordError"
+    assert why in line["why"]
+    assert f"{world.command_topic}-0: {why}" in page["checks"]["partitions"]
+    assert (await world.committed())[0] == line["offset"] == 1
+    assert replies.to(refused) == []
+    assert [len(replies.to(id_)) for id_ in after] == [1] * len(after)
+    assert worker.lines("server_lost") == []
+    assert await worker.stop() == 0
+
+
+async def set_config(world: World, topic: str, name: str, value: str) -> None:
+    """Change one setting of a topic, and wait until the broker says that it is changed."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {name: value})
+    await world.admin.alter_configs([resource])
+
+    async def is_set() -> bool:
+        (response,) = await world.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return any(entry[:2] == (name, value) for found in response.resources for entry in found[4])
+
+    while not await is_set():  # noqa: ASYNC110 - it sends no event to wait for
+        await asyncio.sleep(POLL_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
@@ -65,6 +66,18 @@ async def test_a_command_topic_that_was_made_anew_stops_its_partition_until_the_
     world.start("a")
     replies = await world.topic(world.reply_topic)
     assert {code(reply) for reply in await replies.until_answered(sent)} == {None}
+
+
+@pytest.mark.parametrize("variable", ["REPLY_TOPIC", "DLQ_TOPIC"])
+async def test_a_compacted_topic_of_the_workers_own_stops_the_worker(world, variable):
+    """Replies and dead letters would vanish unread, and those without a key would not be taken."""
+    compacted = f"{world.reply_topic}.compacted" if variable == "REPLY_TOPIC" else f"{world.dlq_topic}.compacted"
+    await world.create_topic(compacted, **{"cleanup.policy": "compact"})
+    world.environment[variable] = compacted
+
+    line = await stopping(world)
+
+    assert f"{compacted} has cleanup.policy=compact" in line
 
 
 async def test_a_compacted_command_topic_stops_the_worker(world):

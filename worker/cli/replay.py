@@ -71,7 +71,7 @@ async def replay(settings: Settings, wanted: Wanted) -> AsyncIterator[Replayed]:
             async for place, letter in _read(settings, consumer, engine, wanted):
                 refused = _why_not(settings, topics, letter) or await _why_not_again(engine, letter)
                 if letter is not None and refused is None:
-                    await publisher.publish([_as_record(letter)])
+                    refused = (await publisher.publish([_as_record(letter)])).get(0)
                 yield Replayed(place, letter, refused)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiokafka import ConsumerRecord
 
 from worker.contracts import envelope
@@ -11,8 +13,25 @@ from worker.outbox.publish import Message
 VALUE_BYTES_MAX = 512 * 1024
 HEADER_BYTES_MAX = 256 * 1024
 """Of the headers that the record came with: with value and key this stays below Kafka's usual limit of a mebibyte."""
+SHORTER_BY = 4
+"""A topic that takes only smaller records does not say how small: the value is cut to a fraction each time."""
+VALUE_BYTES_MIN = 1024
+"""A value that would be cut to less is left out."""
 HEADER_OVERHEAD_BYTES = 10
 """At most so much beside a header's name and value: their two lengths."""
+
+_OUR_HEADERS = frozenset(
+    {
+        envelope.DLQ_ERROR_CODE,
+        envelope.DLQ_ERROR_MESSAGE,
+        envelope.DLQ_TOPIC,
+        envelope.DLQ_PARTITION,
+        envelope.DLQ_OFFSET,
+        envelope.DLQ_TIMESTAMP,
+        envelope.DLQ_ATTEMPT,
+        envelope.DLQ_TRUNCATED,
+    }
+)
 
 
 def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt: int) -> Message:
@@ -42,7 +61,28 @@ def dead_letter(record: ConsumerRecord, topic: str, rejected: Rejected, attempt:
         value=value[:VALUE_BYTES_MAX] if cut else value,
         headers=[*((name, text.encode()) for name, text in headers.items()), *came_with],
         is_reply=False,
+        time_ms=record.timestamp,
+        shorten=shorten,
     )
+
+
+def shorten(letter: Message) -> Message | None:
+    """A smaller letter, for a topic that does not take one so large: less value, then none, then less of the rest.
+
+    What the worker says of the record stays to the last; None where nothing else is left.
+    """
+    value, headers = letter.value, [header for header in letter.headers if header[0] in _OUR_HEADERS]
+    if value is not None and len(value) >= SHORTER_BY * VALUE_BYTES_MIN:
+        return _cut(letter, value=value[: len(value) // SHORTER_BY])
+    if value is not None or len(headers) < len(letter.headers):
+        return _cut(letter, value=None, headers=headers)
+    return _cut(letter, key=None) if letter.key else None
+
+
+def _cut(letter: Message, **changed: Any) -> Message:
+    cut = letter._replace(**changed)
+    headers = [header for header in cut.headers if header[0] != envelope.DLQ_TRUNCATED]
+    return cut._replace(headers=[(envelope.DLQ_TRUNCATED, b"true"), *headers])
 
 
 def _within_limit(record: ConsumerRecord, ours: frozenset[str]) -> list[tuple[str, bytes | None]]:

@@ -38,6 +38,7 @@ BATCHES_TO_COMMIT_MAX = 16
 """So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
 CONTRADICTORY = "the stores contradict each other, `wallex verify` says where"
 WHEN_CONTRADICTORY = "restore the store that is wrong, restart the worker"
+WHEN_NOT_TAKEN = "see to the rights and limits of that topic, restart the worker"
 
 
 @dataclass(slots=True)
@@ -156,19 +157,22 @@ class Pipeline:
         return highest
 
     async def _reply(self, batch: Batch) -> None:
-        """Publish what can be answered, and hold back the partitions of what cannot."""
-        messages = []
+        """Publish what can be answered, and stop the partitions of what cannot, or of what Kafka never takes."""
+        outgoing: list[tuple[Answered, Message]] = []
         for answered in batch.answered:
             if not batch.contradictory.isdisjoint(_wallets(answered.outcome)):
                 stop_partition(
                     self.consumer(), answered.partition, answered.record.offset, CONTRADICTORY, WHEN_CONTRADICTORY
                 )
                 continue
-            messages.append(reply_message(answered))
+            outgoing.append((answered, reply_message(answered)))
             if answered.dead_letter is not None:
-                messages.append(answered.dead_letter)
+                outgoing.append((answered, answered.dead_letter))
                 self.metrics.dead_letters.labels(answered.outcome.error_code).inc()
-        await until_available("kafka", lambda: self.publisher.publish(messages))
+        refused = await self.publisher.deliver([message for _, message in outgoing])
+        for place, why in refused.items():
+            answered, _ = outgoing[place]
+            stop_partition(self.consumer(), answered.partition, answered.record.offset, why, WHEN_NOT_TAKEN)
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
         """Commit how far each owned partition of `batches`, which are answered, is answered."""
@@ -184,7 +188,8 @@ def reply_message(answered: Answered) -> Message:
     outcome = answered.outcome
     status = ACCEPTED if outcome.error_code is None else REJECTED
     headers = reply_headers(answered.envelope, answered.command_id, status, replayed=outcome.replayed)
-    return Message(answered.envelope.reply_topic, fitting_key(answered.record.key), outcome.reply, headers)
+    key, time_ms = fitting_key(answered.record.key), answered.record.timestamp
+    return Message(answered.envelope.reply_topic, key, outcome.reply, headers, time_ms=time_ms)
 
 
 def _firsts(runs: Sequence[Run]) -> dict[str, int]:

@@ -2,27 +2,32 @@
 
 A reply whose topic does not exist or does not take it, whatever the broker's reason, goes to the default reply topic
 instead, with a header that names the topic it was meant for: nothing may fail for good after the commit, least of all
-because of a topic that a sender chose. A producer that fails otherwise is replaced by a new one, since aiokafka's
-cannot always recover; what was sent twice is the same bytes twice.
+because of a topic that a sender chose. Such a topic is left alone for `AVOIDED_S`, so that nobody waits for it anew.
+What no topic takes is returned with the reason: to try it again would hold up everybody else's, for ever. A producer
+that fails otherwise is replaced by a new one, since aiokafka's cannot always recover; what was acknowledged is not sent
+again, what was sent twice all the same is the same bytes twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import BrokerResponseError, KafkaError, RequestTimedOutError
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.errors import BrokerResponseError, InvalidTimestampError, KafkaError, RequestTimedOutError
 
 from worker.contracts.envelope import REPLY_TO_FAILED
 from worker.errors import Fatal, Unavailable
 from worker.kafka import KafkaRefused, start
-from worker.outbox.partitioner import Partitioner
+from worker.kafka_errors import Meaning, meaning
+from worker.outbox.message import Message, Try
+from worker.outbox.send import send
+from worker.retry import until_available
+
+__all__ = ["Message", "NotPublished", "Publisher"]
 
 SEND_TIMEOUT_S = 15.0
 BATCH_BYTES_MAX = 256 * 1024
@@ -30,21 +35,18 @@ REQUEST_BYTES_MAX = 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 CLOSE_TIMEOUT_S = 5.0
 TOPICS_REFRESH_S = 5.0
-
-_Placed = tuple[BatchBuilder, list[int]]
-_partition = Partitioner()
+AVOIDED_S = 60.0
+"""A topic that did not take a reply, for a reason that is not the reply's own, is not tried again before."""
 
 log = structlog.get_logger(__name__)
 
 
-class Message(NamedTuple):
-    """A record to publish. Only a reply may be redirected to the default reply topic."""
+class NotPublished(Unavailable):
+    """Kafka did not take everything now. `left` are the places of what it has not acknowledged."""
 
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-    is_reply: bool = True
+    def __init__(self, error: BaseException, left: Sequence[int]) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.left = left
 
 
 class Publisher:
@@ -59,24 +61,59 @@ class Publisher:
         self._known_topics: frozenset[str] = frozenset()
         self._missing_topics: frozenset[str] = frozenset()
         self._topics_read_at = float("-inf")
+        self._avoided_until: dict[str, float] = {}
+        self._clock_is_refused = False
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish `messages` and wait for all of them; raise `Unavailable` where Kafka does not take them now.
+    async def deliver(self, messages: Sequence[Message]) -> dict[int, str]:
+        """Publish `messages`, for as long as it takes; return by place why those are not that no topic takes.
 
-        After `Unavailable` some may have been published: publish all of them again. `Fatal`: Kafka refuses us.
+        What does not get through at once is sent in ever smaller parts: on a slow line even those come to an end.
         """
+        refused: dict[int, str] = {}
+        left, at_once = list(range(len(messages))), len(messages)
+
+        async def rest() -> None:
+            nonlocal left, at_once
+            while left:
+                part = left[:at_once]
+                try:
+                    found = await self.publish([messages[place] for place in part])
+                except NotPublished as error:
+                    if len(error.left) == len(part):
+                        at_once = max(at_once // 2, 1)
+                    left = [*(part[index] for index in error.left), *left[len(part) :]]
+                    raise
+                refused.update({part[index]: why for index, why in found.items()})
+                left, at_once = left[len(part) :], at_once * 2
+
+        await until_available("kafka", rest)
+        return refused
+
+    async def publish(self, messages: Sequence[Message]) -> dict[int, str]:
+        """Publish `messages` and wait for all of them; return by place why those are not that no topic takes.
+
+        `NotPublished`, where Kafka does not take them now, says what is to be published again; `Fatal`: it refuses us.
+        """
+        tries = [Try(place, message, self._may_be_redirected(message)) for place, message in enumerate(messages)]
+        refused: dict[int, str] = {}
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 producer = await self._started()
                 await self._read_topics(producer, {message.topic for message in messages})
-                routed = [self._redirect(m) if self._is_missing(m) else m for m in messages]
-                results = await _send(producer, routed)
-                refused = [m for m, result in zip(routed, results, strict=True) if self._refused(m, result)]
-                again = await _send(producer, [self._redirect(message) for message in refused])
-                _raise_first(again)
+                for one in tries:
+                    one.own_time = self._clock_is_refused and one.message.time_ms is not None
+                    if self._is_missing(one.message):
+                        self._redirect(one)
+                while tries:
+                    await send(producer, tries)
+                    tries = [one for one in tries if not one.acknowledged]
+                    refused |= self._prepare_again(tries)
+                    tries = [one for one in tries if one.place not in refused]
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
+            left = {one.place for one in tries if not one.acknowledged} | refused.keys()
+            raise NotPublished(error, sorted(left)) from error
+        return refused
 
     async def is_ready(self) -> None:
         """Ask Kafka for something small; raise `KafkaError` or `OSError` where it does not answer."""
@@ -115,27 +152,77 @@ class Publisher:
             self._known_topics, self._topics_read_at = frozenset(cluster.topics()), time.monotonic()
             self._missing_topics = frozenset(unknown - self._known_topics)
 
-    def _is_missing(self, message: Message) -> bool:
-        """Whether a reply is to go to the default topic because its own does not exist."""
-        return self._may_be_redirected(message) and message.topic not in self._known_topics
-
-    def _refused(self, message: Message, result: object) -> bool:
-        """Whether the topic of a reply did not take it, so that it goes to the default one; raise any other failure."""
-        if not isinstance(result, BaseException):
-            return False
-        is_answer = isinstance(result, BrokerResponseError) and not isinstance(result, RequestTimedOutError)
-        if not is_answer or not self._may_be_redirected(message):
-            raise result
-        log.warning("reply_redirected", topic=message.topic, error=f"{type(result).__name__}: {result}")
-        self._known_topics -= {message.topic}
-        return True
-
     def _may_be_redirected(self, message: Message) -> bool:
         return message.is_reply and message.topic != self._default_topic
 
-    def _redirect(self, message: Message) -> Message:
-        headers = [*message.headers, (REPLY_TO_FAILED, message.topic.encode())]
-        return message._replace(topic=self._default_topic, headers=headers)
+    def _is_missing(self, message: Message) -> bool:
+        """Whether a reply is to go to the default topic: its own does not exist, or did not take one just now."""
+        if not self._may_be_redirected(message):
+            return False
+        is_avoided = self._avoided_until.get(message.topic, float("-inf")) > time.monotonic()
+        return is_avoided or message.topic not in self._known_topics
+
+    def _prepare_again(self, tries: Sequence[Try]) -> dict[int, str]:
+        """Change what its topic did not take into what it may take; return why that is not possible, by place.
+
+        Each time a smaller batch, another time, another topic or a smaller record, so it comes to an end. What is sent
+        in a smaller batch may change places with what came behind it. Raises the first error that says to try again.
+        """
+        refused: dict[int, str] = {}
+        redirected: dict[str, BaseException] = {}
+        for one in tries:
+            error, topic = one.error, one.message.topic
+            # Neither acknowledged nor refused: aiokafka says nothing of it, though all has been waited for.
+            means = Meaning.FOR_NOW if error is None else meaning(error)
+            if error is not None and self._is_changed(one, error, means):
+                continue
+            if one.may_be_redirected and isinstance(error, BrokerResponseError) and _is_answer(error):
+                if means is not Meaning.THIS_RECORD:
+                    self._avoid(topic)
+                redirected.setdefault(topic, error)
+                self._redirect(one)
+            elif means is Meaning.FOR_NOW:
+                raise error or TimeoutError(f"no answer to what was sent to {topic}")
+            else:
+                refused[one.place] = f"{topic} does not take it: {type(error).__name__}: {error}"
+        for topic, error in redirected.items():
+            log.warning("reply_redirected", topic=topic, error=f"{type(error).__name__}: {error}")
+        return refused
+
+    def _is_changed(self, one: Try, error: BaseException, means: Meaning) -> bool:
+        """Whether there is something to change about the record that its own topic refused."""
+        if means is not Meaning.THIS_RECORD:
+            return False
+        if isinstance(error, InvalidTimestampError) and not one.own_time and one.message.time_ms is not None:
+            if not self._clock_is_refused:
+                log.warning("clock_refused", topic=one.message.topic, error=f"{type(error).__name__}: {error}")
+            one.own_time = self._clock_is_refused = True
+            return True
+        if one.together > 1:
+            # Which of them it was is not known, or it was all of them together.
+            one.together_max = one.together // 2
+            return True
+        shorter = one.message.shorten(one.message) if one.message.shorten is not None else None
+        if shorter is None:
+            return False
+        one.message = shorter
+        return True
+
+    def _avoid(self, topic: str) -> None:
+        now = time.monotonic()
+        self._avoided_until = {name: until for name, until in self._avoided_until.items() if until > now}
+        self._avoided_until[topic] = now + AVOIDED_S
+        self._known_topics -= {topic}
+
+    def _redirect(self, one: Try) -> None:
+        headers = [*one.message.headers, (REPLY_TO_FAILED, one.message.topic.encode())]
+        one.message = one.message._replace(topic=self._default_topic, headers=headers)
+        one.may_be_redirected = False
+
+
+def _is_answer(error: BrokerResponseError) -> bool:
+    """Whether a broker has said it of the topic, instead of being too slow."""
+    return not isinstance(error, RequestTimedOutError)
 
 
 async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
@@ -155,70 +242,3 @@ async def _start_producer(connection: dict[str, Any]) -> AIOKafkaProducer:
             raise Fatal(str(error)) from error
         raise
     return producer
-
-
-async def _send(producer: AIOKafkaProducer, messages: Sequence[Message]) -> list[object]:
-    """Send all, then wait for all: each one's record metadata or exception.
-
-    A partition's messages go as one batch, or as few as their size allows: to hand them over one by one would cost
-    aiokafka more than the rest of a reply.
-    """
-    results: list[object] = [None] * len(messages)
-    waiting: list[tuple[list[int], asyncio.Future[object]]] = []
-    try:
-        for (topic, partition), batches in (await _batches(producer, messages, results)).items():
-            for batch, places in batches:
-                waiting.append((places, await producer.send_batch(batch, topic, partition=partition)))
-        sent = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
-    finally:
-        # Those that nobody waits for any more, after an error: else asyncio complains of what becomes of them.
-        for _, future in waiting:
-            future.cancel()
-    for (places, _), result in zip(waiting, sent, strict=True):
-        for place in places:
-            results[place] = result
-    return results
-
-
-async def _batches(
-    producer: AIOKafkaProducer, messages: Sequence[Message], results: list[object]
-) -> dict[tuple[str, int], list[_Placed]]:
-    """The batches of each partition, with the places of their messages; what has no partition has its error instead."""
-    batches: dict[tuple[str, int], list[_Placed]] = defaultdict(list)
-    partitions: dict[str, list[int] | BrokerResponseError] = {}
-    for place, message in enumerate(messages):
-        topic = message.topic
-        if topic not in partitions:
-            partitions[topic] = await _partitions(producer, topic)
-        found = partitions[topic]
-        if isinstance(found, BrokerResponseError):
-            results[place] = found
-            continue
-        own = batches[topic, _partition(message.key, found, found)]
-        if not own or not _append(own[-1], message, place):
-            own.append((producer.create_batch(), []))
-            _append(own[-1], message, place)
-    return batches
-
-
-async def _partitions(producer: AIOKafkaProducer, topic: str) -> list[int] | BrokerResponseError:
-    try:
-        return sorted(await producer.partitions_for(topic))
-    except BrokerResponseError as error:
-        return error
-
-
-def _append(placed: _Placed, message: Message, place: int) -> bool:
-    """Append to a batch, unless it is full."""
-    batch, places = placed
-    headers = list(message.headers)
-    if batch.append(timestamp=None, key=message.key, value=message.value, headers=headers) is None:
-        return False
-    places.append(place)
-    return True
-
-
-def _raise_first(results: Sequence[object]) -> None:
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result

@@ -5,7 +5,7 @@ while a sweep runs makes another. The sweep publishes the commands on the comman
 every other command; published twice, they are refused the second time and nothing else. It waits for Postgres and
 Kafka for as long as it takes; whatever goes wrong in it, the consumer of commands hears nothing of it, unless a server
 refuses us, which ends the process.
-Log: `holds_due` for each sweep that found something, `ticks_skipped`, `expiry_failed`.
+Log: `holds_due` for each sweep that found something, `ticks_skipped`, `expiry_refused`, `expiry_failed`.
 """
 
 from __future__ import annotations
@@ -96,9 +96,12 @@ class HoldExpiry:
             if not due:
                 break
             messages = [expire_command(hold, self.command_topic, self.reply_topics) for hold in due]
-            await until_available("kafka", partial(self.publisher.publish, messages))
-            self.metrics.expiries_published.inc(len(due))
-            published, lag_s = published + len(due), max(lag_s, due[0].overdue_s)
+            refused = await self.publisher.deliver(messages)
+            self.metrics.expiries_published.inc(len(due) - len(refused))
+            published, lag_s = published + len(due) - len(refused), max(lag_s, due[0].overdue_s)
+            if refused:
+                log.error("expiry_refused", count=len(refused), error=next(iter(refused.values())))
+                break
         if published:
             took_ms = round((time.monotonic() - began) * 1000)
             log.info("holds_due", published=published, lag_s=round(lag_s, 3), took_ms=took_ms)

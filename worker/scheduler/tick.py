@@ -11,6 +11,7 @@ import asyncio
 from functools import partial
 
 from worker.contracts.ticks import ExpireDueHolds
+from worker.errors import Unavailable
 from worker.kafka import connection_arguments
 from worker.lease import Lease
 from worker.outbox.publish import Message, Publisher
@@ -20,6 +21,8 @@ from worker.telemetry.metrics import SchedulerMetrics
 
 TICK_EVERY_S = 1.0
 STAND_BY_S = 30.0
+NO_TIME = -1
+"""Kafka's word for a record without a time."""
 
 
 class Ticker:
@@ -61,6 +64,13 @@ class Ticker:
 
     async def _tick(self) -> None:
         tick = ExpireDueHolds(type="ExpireDueHolds", lease_number=self._lease.number)
-        message = Message(self._topic, None, tick.model_dump_json().encode(), (), is_reply=False)
-        await until_available("kafka", partial(self._publisher.publish, [message]))
+        value = tick.model_dump_json().encode()
+        # Nobody asks for a tick's time: where this process's clock is refused, it goes out without one.
+        message = Message(self._topic, None, value, (), is_reply=False, time_ms=NO_TIME)
+        await until_available("kafka", partial(self._publish, message))
         self._metrics.ticks.inc()
+
+    async def _publish(self, message: Message) -> None:
+        for why in (await self._publisher.publish([message])).values():
+            # Whatever has to be mended, the ticks go on by themselves once it is.
+            raise Unavailable(why)

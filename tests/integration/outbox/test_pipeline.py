@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
+from structlog.testing import capture_logs
 
 from tests.support.commands import create_wallet, credit, new_id
 from worker.contracts.envelope import Envelope
-from worker.errors import Unavailable
 from worker.inbox.answered import Answered, Batch
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
 from worker.ledger.decide_batch import Outcome
 from worker.outbox import append
 
-REFUSALS = 3
+LOOKS = 100
+"""At the committed offsets, while everything else that can go on does."""
 
 
 class Published:
@@ -26,8 +27,11 @@ class Published:
     def __init__(self) -> None:
         self.messages: list = []
 
-    async def publish(self, messages: Sequence) -> None:
+        self.refused: dict[int, str] = {}
+
+    async def deliver(self, messages: Sequence) -> dict[int, str]:
         self.messages += messages
+        return self.refused
 
 
 class Consumer:
@@ -109,20 +113,20 @@ async def test_a_batch_is_appended_answered_and_committed(line):
 
 
 async def test_no_offset_is_committed_before_kafka_has_the_replies(line, monkeypatch):
-    """Kafka refuses them for a while: what the offset says is answered would be lost with this process."""
-    publish, committed = line.published.publish, []
+    """Kafka does not have them for a while: what the offset says is answered would be lost with this process."""
+    deliver, committed = line.published.deliver, []
 
-    async def refused(messages: Sequence) -> None:
-        committed.append(dict(line.consumer.committed))
-        if len(committed) < REFUSALS:
-            raise Unavailable("not now")
-        await publish(messages)
+    async def slowly(messages: Sequence) -> dict[int, str]:
+        for _ in range(LOOKS):
+            committed.append(dict(line.consumer.committed))
+            await asyncio.sleep(0)
+        return await deliver(messages)
 
-    monkeypatch.setattr(line.published, "publish", refused)
+    monkeypatch.setattr(line.published, "deliver", slowly)
 
     await line.take([create_wallet(new_id())])
 
-    assert committed == [{}] * REFUSALS
+    assert committed == [{}] * LOOKS
     assert len(line.published.messages) == 1
     assert line.consumer.committed == {line.partition.id: 1}
 
@@ -220,6 +224,20 @@ async def test_a_contradiction_holds_its_record_and_partition_and_answers_the_ot
     assert line.consumer.paused == [line.partition.id]
     assert line.consumer.committed == {line.partition.id: 1}
     assert await line.book.differing([right, wrong]) == [wrong]
+
+
+async def test_what_no_topic_takes_stops_its_partition_and_says_why(line):
+    """A reply that can never be published is not left out: its offset is kept, for a person to see to the topic."""
+    line.published.refused = {1: "replies does not take it: TopicAuthorizationFailedError"}
+
+    with capture_logs() as logs:
+        await line.take([create_wallet(new_id()) for _ in range(3)])
+
+    assert len(line.published.messages) == 3
+    assert line.consumer.paused == [line.partition.id]
+    assert line.consumer.committed == {line.partition.id: 1}
+    assert line.partition.stopped_why == "replies does not take it: TopicAuthorizationFailedError"
+    assert [one["why"] for one in logs if one["event"] == "partition_stopped"] == [line.partition.stopped_why]
 
 
 async def test_a_stage_that_is_cancelled_by_nobody_ends_the_whole_pipeline(line, monkeypatch):

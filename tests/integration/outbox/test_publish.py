@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 from structlog.testing import capture_logs
 
 from devstack.stack import Stack
+from tests.support.received import command_record
+from worker.contracts.replies import ErrorCode
+from worker.domain.rejections import Rejected
 from worker.errors import Unavailable
-from worker.outbox import publish
-from worker.outbox.publish import Message, Publisher
+from worker.inbox.dead_letter import dead_letter
+from worker.outbox import publish, send
+from worker.outbox.publish import Message, NotPublished, Publisher
 from worker.retry import until_available
 
 
@@ -55,6 +61,20 @@ class Kafka:
             return records
         finally:
             await consumer.stop()
+
+
+def without_leader(monkeypatch, topic: str) -> None:
+    """Have the partitions of `topic` lead nowhere, as where all brokers that hold them are away."""
+    leader_of = ClusterMetadata.leader_for_partition
+    monkeypatch.setattr(
+        ClusterMetadata,
+        "leader_for_partition",
+        lambda cluster, partition: -1 if partition.topic == topic else leader_of(cluster, partition),
+    )
+
+
+def letter_for(topic: str, record: ConsumerRecord) -> Message:
+    return dead_letter(record, topic, Rejected(ErrorCode.INVALID_COMMAND, "No.", {}), 1)
 
 
 async def opened(servers: str) -> Kafka:
@@ -197,12 +217,159 @@ async def test_a_reply_that_its_topic_does_not_take_goes_to_the_default_one(kafk
     assert [line["topic"] for line in logs if line["event"] == "reply_redirected"] == [picky]
 
 
-async def test_a_reply_that_no_topic_takes_is_said(kafka):
-    """Nothing so large is ever built: should it be all the same, the log says why nothing goes on."""
+async def test_a_reply_that_no_topic_takes_is_returned_with_the_reason(kafka):
+    """Nothing so large is ever built: should it be all the same, it holds up nothing else."""
     other = await kafka.create("replies.other")
+    too_large = kafka.message(other, b"x" * (publish.REQUEST_BYTES_MAX + 1))
 
-    with pytest.raises(Unavailable, match="MessageSizeTooLargeError"):
-        await kafka.publisher.publish([kafka.message(other, b"x" * (publish.REQUEST_BYTES_MAX + 1))])
+    refused = await kafka.publisher.publish([too_large, kafka.message(other, b"a")])
+
+    assert list(refused) == [0]
+    assert f"{kafka.default} does not take it: MessageSizeTooLargeError" in refused[0]
+    assert [record.value for record in await kafka.records(other)] == [b"a"]
+
+
+async def test_a_topic_without_a_leader_holds_up_nobody(kafka, monkeypatch):
+    """Its replies are redirected at once, not after the time that a request may take; others' wait for nothing."""
+    dead = await kafka.create("replies.dead")
+    without_leader(monkeypatch, dead)
+    messages = [kafka.message(dead, b"a"), kafka.message(kafka.default, b"b")]
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(publish.REQUEST_TIMEOUT_MS / 2000):
+            await kafka.publisher.publish(messages)
+            await kafka.publisher.publish(messages)
+
+    records = await kafka.records(kafka.default)
+    assert sorted(record.value for record in records) == [b"a", b"a", b"b", b"b"]
+    assert [headers_of(record).get("reply_to_failed") for record in records if record.value == b"a"] == [
+        dead.encode()
+    ] * 2
+    assert [line["topic"] for line in logs if line["event"] == "reply_redirected"] == [dead]
+
+
+async def test_a_topic_that_did_not_take_a_reply_is_left_alone_for_a_while(kafka, monkeypatch):
+    """Nobody waits for it anew, even if it could be had again; afterwards it is tried."""
+    topic = await kafka.create("replies.dead")
+    with monkeypatch.context() as patched:
+        without_leader(patched, topic)
+        await kafka.publisher.publish([kafka.message(topic, b"leaderless")])
+
+    await kafka.publisher.publish([kafka.message(topic, b"left alone")])
+    kafka.publisher._avoided_until[topic] = 0.0
+    await kafka.publisher.publish([kafka.message(topic, b"tried again")])
+
+    assert [record.value for record in await kafka.records(kafka.default)] == [b"leaderless", b"left alone"]
+    assert [record.value for record in await kafka.records(topic)] == [b"tried again"]
+
+
+async def test_one_record_that_its_topic_does_not_take_costs_the_others_nothing(kafka):
+    """A batch is refused as a whole: it is sent in parts until the one stands alone."""
+    picky = await kafka.create("replies.picky", max_message_bytes="2000")
+    values = [b"%d" % number for number in range(20)] + [b"x" * 3000] + [b"%d" % number for number in range(20, 40)]
+
+    await kafka.publisher.publish([kafka.message(picky, value) for value in values])
+
+    assert sorted(int(record.value) for record in await kafka.records(picky)) == list(range(40))
+    assert [record.value for record in await kafka.records(kafka.default)] == [b"x" * 3000]
+
+
+async def test_what_was_acknowledged_is_not_sent_again(kafka, monkeypatch):
+    """A dead-letter topic is missing: the replies beside its letter come once, however often that is tried."""
+    monkeypatch.setattr(publish, "SEND_TIMEOUT_S", 0.5)
+    replies = [kafka.message(kafka.default, b"%d" % number) for number in range(20)]
+    letter = kafka.message(f"{kafka.prefix}.dlq", is_reply=False)
+    delivering = asyncio.create_task(kafka.publisher.deliver([letter, *replies]))
+
+    with capture_logs() as logs:
+        while not any(line["event"] == "server_lost" for line in logs):  # noqa: ASYNC110 - it sends no event
+            await asyncio.sleep(0.01)
+        dlq = await kafka.create("dlq")
+        assert await delivering == {}
+
+    assert [record.value for record in await kafka.records(kafka.default)] == [b"%d" % number for number in range(20)]
+    assert len(await kafka.records(dlq)) == 1
+
+
+async def test_replies_that_take_too_long_at_once_are_sent_in_parts(monkeypatch):
+    """On a line that carries a few of them in the time that a publish has, all arrive in the end, each once."""
+    publisher = Publisher({}, "replies")
+    sent: list[bytes | None] = []
+
+    async def slow(messages):
+        if len(messages) > 3:
+            raise NotPublished(TimeoutError(), range(len(messages)))
+        sent.extend(message.value for message in messages)
+        return {}
+
+    monkeypatch.setattr(publisher, "publish", slow)
+    monkeypatch.setattr("worker.retry.BACKOFF_MAX_S", 0.0)
+    values = [b"%d" % number for number in range(25)]
+
+    await publisher.deliver([Message("replies", None, value, ()) for value in values])
+
+    assert sent == values
+
+
+async def test_a_letter_is_cut_until_its_topic_takes_it(kafka):
+    """300 kB for a topic that takes 100: the letter comes, and says that it was cut."""
+    dlq = await kafka.create("dlq", max_message_bytes="100000")
+    record = command_record(b"x" * 300_000, [("own", b"header")], key=b"k")
+
+    refused = await kafka.publisher.publish([letter_for(dlq, record), kafka.message(kafka.default, b"b")])
+
+    (found,) = await kafka.records(dlq)
+    assert refused == {}
+    assert (found.key, found.value) == (b"k", b"x" * 75_000)
+    assert (headers_of(found)["dlq_truncated"], headers_of(found)["own"]) == (b"true", b"header")
+    assert len(await kafka.records(kafka.default)) == 1
+
+
+async def test_a_letter_loses_its_value_where_nothing_else_fits_and_is_then_refused(kafka):
+    """Where the record stood and what was wrong with it are what a letter is for."""
+    narrow, none_at_all = (
+        await kafka.create("narrow", max_message_bytes="400"),
+        await kafka.create("none", max_message_bytes="50"),
+    )
+    record = command_record(b"x" * 300_000, [("own", b"h" * 1000)], key=b"k" * 1000)
+
+    refused = await kafka.publisher.publish([letter_for(narrow, record), letter_for(none_at_all, record)])
+
+    (found,) = await kafka.records(narrow)
+    assert (found.key, found.value) == (None, None)
+    assert (headers_of(found)["dlq_offset"], headers_of(found)["dlq_truncated"]) == (b"1024", b"true")
+    assert list(refused) == [1]
+    assert refused[1].startswith(f"{none_at_all} does not take it: MessageSizeTooLargeError")
+
+
+async def test_a_record_without_a_key_for_a_compacted_topic_is_refused_by_name(kafka):
+    """Not as an unknown error of no topic, and not tried for ever."""
+    compacted = await kafka.create("dlq", cleanup_policy="compact")
+
+    refused = await kafka.publisher.publish(
+        [kafka.message(compacted, key=None, is_reply=False), kafka.message(compacted, b"a", is_reply=False)]
+    )
+
+    assert list(refused) == [0]
+    assert f"{compacted} does not take it: InvalidRecordError" in refused[0]
+    assert [record.value for record in await kafka.records(compacted)] == [b"a"]
+
+
+@pytest.mark.parametrize("ahead_s", [2 * 3600, -2 * 3600])
+async def test_a_clock_that_the_broker_refuses_keeps_no_reply_back(kafka, monkeypatch, ahead_s):
+    """The record goes out under its own time instead, and the log says so once."""
+    limits = {"message_timestamp_after_max_ms": "3600000", "message_timestamp_before_max_ms": "3600000"}
+    topic = await kafka.create("replies.strict", **limits)
+    now_ms = round(time.time() * 1000)
+    monkeypatch.setattr(send, "_now_ms", lambda: now_ms + ahead_s * 1000)
+    messages = [kafka.message(topic, b"%d" % number, time_ms=now_ms - number) for number in range(3)]
+
+    with capture_logs() as logs:
+        assert await kafka.publisher.publish(messages) == {}
+        assert await kafka.publisher.publish(messages) == {}
+
+    assert [record.timestamp for record in await kafka.records(topic)] == [now_ms, now_ms - 1, now_ms - 2] * 2
+    assert [line["topic"] for line in logs if line["event"] == "clock_refused"] == [topic]
 
 
 async def test_a_topic_that_is_deleted_in_use_is_replaced(fragile):
