@@ -84,6 +84,9 @@ class Process:
             self.metrics,
             settings.command_topics[0],
             rules.reply_topics,
+            per_second=settings.expiries_per_second,
+            is_stuck=self.pipeline.is_stuck,
+            has_parked=lambda: bool(self.intake.parking.waiting),
         )
         self.assignment: Assignment | None = None
         self._watched = Watched(

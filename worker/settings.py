@@ -157,6 +157,8 @@ class Settings(BaseModel):
     """Whether the scheduler compares the stores all the time."""
     verify_rest_per_work: Annotated[float, Field(ge=0, le=1_000)] = 3.0
     """For each second that a page of that comparison took, the stores are left alone for so many."""
+    expiries_per_second: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """So many `ExpireHold` commands a second each worker sends at most."""
 
     http_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """None: the process's own default (`WORKER_HTTP_PORT` and its neighbours). 0: any free port."""

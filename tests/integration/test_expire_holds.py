@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -21,7 +22,7 @@ from worker.contracts.envelope import ReplyTopics
 from worker.database import raw_connection
 from worker.errors import Fatal
 from worker.kafka import connection_arguments
-from worker.outbox.publish import Publisher
+from worker.outbox.publish import Message, Publisher
 from worker.scheduler import expire_holds
 from worker.scheduler.due_holds import DueHold, claim_due_holds, expiry_id, read_lag_s
 from worker.scheduler.expire_holds import HoldExpiry, expire_command
@@ -35,6 +36,14 @@ REFUSED_S_MAX = 30.0
 
 # Placed in time, and the time is over now: what waiting does, without the waiting.
 MAKE_DUE = "UPDATE holds SET expires_at = clock_timestamp() - make_interval(secs => $2) WHERE id = $1::uuid"
+
+
+MAKE_PUBLISHED = """
+UPDATE holds SET expiry_attempts = 1, expiry_published_at = clock_timestamp() - make_interval(secs => $3),
+                 expires_at = clock_timestamp() - make_interval(secs => $3 + $2)
+WHERE id = $1::uuid
+"""
+AT_ONCE = {"republish_s": 0.0, "republish_s_max": 0.0}
 
 
 async def make_due(engine: AsyncEngine, hold_id: str, since_s: float = 1.0) -> None:
@@ -60,15 +69,79 @@ def expiry(hold: DueHold) -> dict[str, str]:
 
 
 async def test_due_holds_come_in_pages_longest_waiting_first_and_then_not_for_a_while(engine):
-    """Each hold is in one page; none comes again until `republish_s` have passed, then with the next attempt."""
+    """Each hold is in one page; none comes again until `republish_s` have passed, then under the same id: the first
+    command may still be on its way.
+    """
     holds = await due_holds(engine, 5)
 
     pages = [await claim_due_holds(engine, page_holds=2) for _ in range(4)]
-    again = await claim_due_holds(engine, republish_s=0.0)
+    again = await claim_due_holds(engine, **AT_ONCE)
 
     assert [[hold.id for hold in page] for page in pages] == [holds[:2], holds[2:4], holds[4:], []]
     assert {hold.attempt for page in pages for hold in page} == {1}
-    assert [(hold.id, hold.attempt) for hold in again] == [(id_, 2) for id_ in holds]
+    assert [(hold.id, hold.attempt) for hold in again] == [(id_, 1) for id_ in holds]
+
+
+async def test_an_expiry_that_is_not_answered_waits_twice_as_long_each_time_and_no_more_than_an_hour(engine):
+    """By how long the hold had been due when it was published: a minute at least, an hour at most."""
+    wallet = new_id()
+    waits = {new_id(): wait for wait in ((30, 59), (30, 61), (300, 299), (300, 301), (90_000, 3_599), (90_000, 3_601))}
+    holds = [place_hold(wallet, id_, expiresAt=FAR) for id_ in waits]
+    await run(engine, create_wallet(wallet), *holds)
+    for id_, (due_for_s, ago_s) in waits.items():
+        async with raw_connection(engine) as connection:
+            await connection.execute(MAKE_PUBLISHED, id_, float(due_for_s), float(ago_s))
+
+    claimed = {hold.id for hold in await claim_due_holds(engine)}
+
+    assert sorted(waits[id_] for id_ in claimed) == [(30, 61), (300, 301), (90_000, 3_601)]
+
+
+async def test_while_commands_are_parked_nothing_is_published_again(engine):
+    """What was published may be among them; what never was is published all the same."""
+    published, new = await due_holds(engine, 1), await due_holds(engine, 1)
+    async with raw_connection(engine) as connection:
+        await connection.execute(MAKE_PUBLISHED, published[0], 30.0, 4_000.0)
+
+    first = await claim_due_holds(engine, again=False)
+
+    assert [hold.id for hold in first] == new
+    assert [hold.id for hold in await claim_due_holds(engine)] == published
+
+
+async def test_a_sweep_goes_at_its_pace_and_rests_while_its_worker_is_stuck(engine, monkeypatch):
+    """Seven holds at three a second: two pauses of a second, and the rest waits for the worker."""
+    await due_holds(engine, 7)
+    pauses: list[tuple[float, int]] = []
+    published = Published()
+    stuck = [False]
+    expiry = HoldExpiry(
+        engine, published, WorkerMetrics(new_registry()), "commands", NARROWER, 3, is_stuck=lambda: stuck[0]
+    )
+
+    async def pause(_: HoldExpiry, seconds: float) -> None:
+        pauses.append((seconds, len(published.messages)))
+        stuck[0] = len(pauses) == 2
+
+    monkeypatch.setattr(HoldExpiry, "_pause", pause)
+
+    swept = [await expiry.sweep(), await expiry.sweep()]
+    stuck[0] = False
+    swept.append(await expiry.sweep())
+
+    assert swept == [6, 0, 1]
+    assert pauses == [(1.0, 3), (1.0, 6)]
+
+
+class Published:
+    """Takes messages in Kafka's place."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def deliver(self, messages: Sequence[Message]) -> dict[int, str]:
+        self.messages += messages
+        return {}
 
 
 async def test_only_active_holds_whose_time_is_over_are_due(engine):
@@ -117,16 +190,21 @@ async def test_a_hold_that_somebody_has_locked_is_skipped_and_comes_later(engine
 
 
 async def test_the_command_has_the_id_of_its_attempt_and_expires_the_hold_once(engine):
-    """UUIDv5 of the hold and the attempt; the second attempt finds the hold ended and changes nothing."""
+    """UUIDv5 of the hold and the attempt; published twice it is a repeat, and behind a refusal it has another id."""
     (hold_id,) = await due_holds(engine, 1)
-    first, second = [await claim_due_holds(engine, republish_s=0.0) for _ in range(2)]
+    first, again = [await claim_due_holds(engine, **AT_ONCE) for _ in range(2)]
+    async with raw_connection(engine) as connection:
+        await connection.execute("UPDATE holds SET expires_at = now() + interval '1 day' WHERE id = $1::uuid", hold_id)
+    refused = await run(engine, expiry(first[0]))
+    await make_due(engine, hold_id)
+    second = await claim_due_holds(engine, **AT_ONCE)
 
-    outcomes = await run(engine, *(expiry(hold) for hold in (*first, *second)))
+    outcomes = await run(engine, *(expiry(hold) for hold in (*again, *second)))
 
-    assert [expiry(hold)["commandId"] for hold in (*first, *second)] == [
-        str(uuid5(UUID(hold_id), name)) for name in ("1", "2")
-    ]
-    assert codes(outcomes) == ["accepted", "HoldNotActive"]
+    ids = [str(uuid5(UUID(hold_id), name)) for name in ("1", "2")]
+    assert [expiry(hold)["commandId"] for hold in (*first, *again, *second)] == [ids[0], ids[0], ids[1]]
+    assert codes(refused) == ["HoldNotDue"]
+    assert codes(outcomes) == ["HoldNotDue", "accepted"]
     assert [held for _, held, _ in (await states(engine)).values()] == ["0.0000"]
 
 
@@ -153,7 +231,7 @@ async def test_more_used_ids_than_are_looked_at_delay_the_expiry_and_cannot_stop
     await run(engine, *(expire_hold(wallet, hold_id, commandId=str(expiry_id(hold_id, n))) for n in range(1, 151)))
     await make_due(engine, hold_id)
 
-    attempts = [(await claim_due_holds(engine, republish_s=0.0))[0].attempt for _ in range(2)]
+    attempts = [(await claim_due_holds(engine, **AT_ONCE))[0].attempt for _ in range(2)]
 
     assert attempts == [112, 151]
 
@@ -219,7 +297,7 @@ async def test_a_backlog_of_ticks_is_one_sweep_and_a_failed_one_does_not_end_the
     expiry = HoldExpiry(engine, publisher, WorkerMetrics(new_registry()), "commands", NARROWER)
     claims = []
 
-    async def claim(*_arguments: object) -> list[DueHold]:
+    async def claim(*_arguments: object, **_named: object) -> list[DueHold]:
         claims.append("claimed")
         if len(claims) == 1:
             raise RuntimeError("as a bug would")

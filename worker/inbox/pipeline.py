@@ -9,6 +9,7 @@ Kafka. Every step is safe to repeat, and a batch leaves a stage only when the st
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from worker.telemetry.metrics import WorkerMetrics
 BATCHES_BETWEEN_STAGES = 2
 BATCHES_TO_COMMIT_MAX = 16
 """So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
+STUCK_S = 5.0
+"""Longer than any batch takes while all servers are well."""
 CONTRADICTORY = "the stores contradict each other, `wallex verify` says where"
 WHEN_CONTRADICTORY = "restore the store that is wrong, restart the worker"
 WHEN_NOT_TAKEN = "see to the rights and limits of that topic, restart the worker"
@@ -56,12 +59,15 @@ class Pipeline:
     unanswered: deque[Batch] = field(default_factory=deque)
     acknowledged: Acknowledged = field(init=False)
     contradictory: frozenset[str] = frozenset()
+    moved_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.acknowledged = Acknowledged(self.engine)
 
     async def put(self, batch: Batch) -> None:
         """Hand over a batch whose transaction is committed; wait where the stages are full."""
+        if not self.unanswered:
+            self.moved_at = time.monotonic()
         self.unanswered.append(batch)
         await self.to_append.put(batch)
 
@@ -74,6 +80,10 @@ class Pipeline:
     def oldest_timestamp_ms(self) -> int | None:
         """The Kafka timestamp of the oldest record that is decided and not answered; None where there is none."""
         return min((batch.oldest_ms for batch in self.unanswered), default=None)
+
+    def is_stuck(self) -> bool:
+        """Whether something waits for its answer, and nothing was answered for `STUCK_S`."""
+        return bool(self.unanswered) and time.monotonic() - self.moved_at > STUCK_S
 
     async def run(self) -> None:
         """Run all stages; ends where one of them does."""
@@ -102,6 +112,7 @@ class Pipeline:
                 await self._reply(batch)
             crash_point("reply")
             self.unanswered.remove(batch)
+            self.moved_at = time.monotonic()
             await self.to_commit.put(batch)
             self.to_reply.task_done()
 

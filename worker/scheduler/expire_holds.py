@@ -2,9 +2,11 @@
 
 A tick only wakes the sweep: many of them at once are one sweep, one that cannot be read is skipped, one that comes
 while a sweep runs makes another. The sweep publishes the commands on the command topic, where each goes the way of
-every other command; published twice, they are refused the second time and nothing else. It waits for Postgres and
-Kafka for as long as it takes; whatever goes wrong in it, the consumer of commands hears nothing of it, unless a server
-refuses us, which ends the process.
+every other command; published twice, they are repeats or refused, and nothing else. It goes at a pace, so that a
+million holds that are due at once are not a million commands in front of everybody's, and rests while its own worker is
+stuck: late is harmless, for a late capture is refused. It waits for Postgres and Kafka for as long as it takes;
+whatever goes wrong in it, the consumer of commands hears nothing of it, unless a server refuses us, which ends the
+process.
 Log: `holds_due` for each sweep that found something, `ticks_skipped`, `expiry_refused`, `expiry_failed`.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +29,15 @@ from worker.contracts.ticks import read_tick
 from worker.errors import Fatal
 from worker.outbox.publish import Message, Publisher
 from worker.retry import until_available
-from worker.scheduler.due_holds import REPUBLISH_S, DueHold, claim_due_holds, expiry_id, read_lag_s
+from worker.scheduler.due_holds import (
+    PAGE_HOLDS,
+    REPUBLISH_S,
+    REPUBLISH_S_MAX,
+    DueHold,
+    claim_due_holds,
+    expiry_id,
+    read_lag_s,
+)
 from worker.telemetry.metrics import WorkerMetrics
 
 CLOSE_PATIENCE_S = 5.0
@@ -39,17 +49,25 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class HoldExpiry:
-    """The expiry of holds in this process. `publisher` is its own: its failures are not the replies'."""
+    """The expiry of holds in this process. `publisher` is its own: its failures are not the replies'.
+
+    `is_stuck` says that the worker answers nothing, `has_parked` that some of its commands wait for locks: then nothing
+    is published, or nothing again.
+    """
 
     engine: AsyncEngine
     publisher: Publisher
     metrics: WorkerMetrics
     command_topic: str
     reply_topics: ReplyTopics
+    per_second: int = 200
+    is_stuck: Callable[[], bool] = lambda: False
+    has_parked: Callable[[], bool] = lambda: False
     republish_s: float = REPUBLISH_S
+    republish_s_max: float = REPUBLISH_S_MAX
     _wanted: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _working: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _closed: bool = field(default=False, init=False)
+    _closed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def hear(self, records: Iterable[ConsumerRecord]) -> None:
         """Take the records of a poll of the schedule topic, whatever they hold, and have a sweep made. Never waits."""
@@ -83,7 +101,7 @@ class HoldExpiry:
 
     async def close(self) -> None:
         """Claim no more, and wait until what is claimed is published; if that takes long, it is published later."""
-        self._closed = True
+        self._closed.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_PATIENCE_S):
                 await self._working.acquire()
@@ -91,8 +109,14 @@ class HoldExpiry:
     async def sweep(self) -> int:
         """Publish an `ExpireHold` for each hold that is due, page by page until none is left; return how many."""
         began, published, lag_s = time.monotonic(), 0, 0.0
-        while not self._closed:
-            due = await until_available("postgres", partial(claim_due_holds, self.engine, self.republish_s))
+        # A page takes a second at most, so the pace holds for small and for large ones.
+        page_holds = min(PAGE_HOLDS, self.per_second)
+        while not self._closed.is_set() and not self.is_stuck():
+            again = not self.has_parked()
+            claim = partial(
+                claim_due_holds, self.engine, self.republish_s, page_holds, self.republish_s_max, again=again
+            )
+            due = await until_available("postgres", claim)
             if not due:
                 break
             messages = [expire_command(hold, self.command_topic, self.reply_topics) for hold in due]
@@ -102,6 +126,10 @@ class HoldExpiry:
             if refused:
                 log.error("expiry_refused", count=len(refused), error=next(iter(refused.values())))
                 break
+            if len(due) < page_holds:
+                break
+            await self._measure_lag()
+            await self._pause(page_holds / self.per_second)
         if published:
             took_ms = round((time.monotonic() - began) * 1000)
             log.info("holds_due", published=published, lag_s=round(lag_s, 3), took_ms=took_ms)
@@ -112,7 +140,16 @@ class HoldExpiry:
             # Before the sweep: a tick that comes while it runs makes another, which finds what this one overlooked.
             self._wanted.clear()
             await self.sweep()
+        await self._measure_lag()
+
+    async def _measure_lag(self) -> None:
         self.metrics.expiry_lag_seconds.set(await until_available("postgres", partial(read_lag_s, self.engine)))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not while this closes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
 
 def expire_command(hold: DueHold, command_topic: str, reply_topics: ReplyTopics) -> Message:
@@ -134,4 +171,5 @@ def expire_command(hold: DueHold, command_topic: str, reply_topics: ReplyTopics)
         REPLY_TO: reply_to.encode() if reply_to is not None else None,
     }
     headers = [(name, value) for name, value in named.items() if value is not None]
-    return Message(command_topic, hold.wallet_id.encode(), orjson.dumps(command), headers, is_reply=False)
+    key, value = hold.wallet_id.encode(), orjson.dumps(command)
+    return Message(command_topic, key, value, headers, is_reply=False, time_ms=hold.claimed_at_ms)
