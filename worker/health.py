@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -19,6 +20,7 @@ from worker.database import raw_connection
 from worker.errors import Fatal, Unavailable
 from worker.inbox.intake import Intake
 from worker.inbox.partitions import Partition
+from worker.kafka import find_end, find_position
 from worker.outages import say_back, say_lost
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
@@ -28,6 +30,7 @@ from worker.telemetry.metrics import WorkerMetrics
 WATCH_EVERY_S = 1.0
 ASK_EVERY_S = 5.0
 ANSWER_S = 5.0
+END_ANSWER_S = 1.0
 IS_WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 DEAD_LOOPS_MAX = 5
 """So many looks in a row at a dead loop: FastStream restarts one that failed, which takes it a moment."""
@@ -115,20 +118,34 @@ class Watched:
         while dead < DEAD_LOOPS_MAX:
             await asyncio.sleep(WATCH_EVERY_S)
             dead = 0 if self.consuming() else dead + 1
-            self._measure()
+            await self._measure()
         raise Fatal("the consume loop is dead: nothing more would be taken from Kafka")
 
-    def _measure(self) -> None:
+    async def _measure(self) -> None:
         owned = self.owned()
         self.metrics.partitions_paused.set(sum(p.stopped_at is not None for p in owned))
-        oldest = self.intake.oldest_timestamp_ms()
+        found = [self.intake.oldest_timestamp_ms(), *(p.stopped_ms for p in owned)]
+        oldest = min((timestamp for timestamp in found if timestamp is not None), default=None)
         age = time.time() - oldest / 1000 if oldest is not None else 0.0
         self.metrics.oldest_unanswered_seconds.set(max(age, 0.0))
-        self.metrics.partition_lag.clear()
         consumer = self.consumer()
         # FastStream lets go of it while the process stops, which may take longer than it takes to look again.
-        for partition in owned if consumer is not None else ():
-            highwater = consumer.highwater(partition.id)
-            if highwater is not None and partition.answered is not None:
-                lag = self.metrics.partition_lag.labels(partition.id.topic, str(partition.id.partition))
-                lag.set(max(highwater - partition.answered, 0))
+        lags = await _lags(consumer, list(owned)) if consumer is not None else {}
+        self.metrics.partition_lag.clear()
+        for id_, records in lags.items():
+            self.metrics.partition_lag.labels(id_.topic, str(id_.partition)).set(records)
+
+
+async def _lags(consumer: AIOKafkaConsumer, owned: Collection[Partition]) -> dict[TopicPartition, int]:
+    """How many records of each partition are not answered, as far as that is known."""
+    ends = {p.id: find_end(consumer, p.id) for p in owned}
+    # Nothing is read of those, so the consumer is not told how far they go by now.
+    paused = [p.id for p in owned if p.stopped_at is not None or p.waiting]
+    if paused:
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(END_ANSWER_S):
+                ends |= await consumer.end_offsets(paused)
+    firsts = {p.id: p.first_unanswered(find_position(consumer, p.id)) for p in owned}
+    return {
+        id_: max(end - first, 0) for id_, end in ends.items() if end is not None and (first := firsts[id_]) is not None
+    }

@@ -10,9 +10,9 @@ import logging
 import ssl
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -109,6 +109,19 @@ def is_dead(consumer: AIOKafkaConsumer | None) -> bool:
 def share_out_anew(consumer: AIOKafkaConsumer) -> None:
     """Have the group of a started consumer share its partitions out anew. aiokafka has no word of its own for it."""
     consumer._coordinator.request_rejoin()
+
+
+def find_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """The offset that `consumer` reads next; None where that is not known, or the partition not its own."""
+    if not consumer._subscription.is_assigned(partition):
+        return None
+    state = consumer._subscription.subscription.assignment.state_value(partition)
+    return cast(int, state.position) if state.has_valid_position else None
+
+
+def find_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Where the partition ended when something was last read from it; None as for the position."""
+    return cast("int | None", consumer.highwater(partition)) if find_position(consumer, partition) is not None else None
 
 
 async def start(client: Client, connection: dict[str, Any]) -> None:

@@ -6,13 +6,16 @@ import asyncio
 import sys
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from devstack.server import HOST
+from tests.e2e.test_held_up import put_foreign_event
 from tests.support.commands import create_wallet, credit, new_id, record_of
 from tests.support.expiry import start_scheduler
 from tests.support.foreign import locked
 from tests.support.proxy import FaultProxy
-from tests.support.workers import PATIENCE_S, Worker, eventually
+from tests.support.workers import PATIENCE_S, POLL_S, Worker, eventually
+from tests.support.world import World
 from worker.telemetry.metrics import STAGES
 
 DEAF_WORKER = (sys.executable, "-m", "tests.support.deaf_worker")
@@ -81,6 +84,50 @@ async def test_a_worker_without_a_partition_is_not_ready_until_it_has_one(make_w
 
     await idle.until_ready()
     assert await idle.stop() == 0
+
+
+async def test_the_lag_is_nothing_behind_the_markers_of_transactions(world):
+    """Kafka ends each transaction with a record of its own, which nobody answers."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    worker = world.start("a")
+    await worker.assigned()
+    producer = AIOKafkaProducer(bootstrap_servers=world.bootstrap_servers, transactional_id=wallet)
+    async with producer:
+        for command in (create_wallet(wallet), credit(wallet), credit(wallet)):
+            async with producer.transaction():
+                await producer.send_and_wait(world.command_topic, record_of(command).value, partition=0)
+
+    await replies.until_count(3)
+    async with asyncio.timeout(PATIENCE_S):
+        while await lag_of(world, worker, 0) != 0:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+    assert await worker.stop() == 0
+
+
+async def test_a_stopped_partition_keeps_its_lag_and_the_age_of_what_it_owes(world):
+    """The record that stopped it, and what came behind it, are not answered: nothing says that all is well."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    worker = world.start("a")
+    await replies.until_answered(await world.send([record_of(create_wallet(wallet), partition=0)]))
+    await asyncio.to_thread(put_foreign_event, world.environment["KURRENTDB_URI"], wallet)
+
+    await world.send([record_of(credit(wallet), partition=0)])
+    await worker.logged("partition_stopped")
+    await world.send([record_of(credit(wallet), partition=0)])
+
+    async with asyncio.timeout(PATIENCE_S):
+        while await lag_of(world, worker, 0) != 2 or await worker.metric(OLDEST) < 1:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+    assert await worker.stop() == 0
+
+
+async def lag_of(world: World, worker: Worker, partition: int) -> float | None:
+    """The worker's lag of a partition of the commands; None where it does not say."""
+    _, text = await worker.page("metrics")
+    name = f'wallex_partition_lag_records{{partition="{partition}",topic="{world.command_topic}"}} '
+    return next((float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name)), None)
 
 
 async def test_the_age_of_the_oldest_unanswered_command_counts_what_waits_for_a_wallet(world):

@@ -136,6 +136,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             if partition is not None and partition.owned and partition.stopped_at is None:
                 claimed = list(group)
                 if await self._is_next(partition, claimed[0].offset):
+                    if partition.taken_from is None:
+                        partition.taken_from = claimed[0].offset
                     partition.next_offset = claimed[-1].offset + 1
                     claims.append((partition, claimed))
         return claims

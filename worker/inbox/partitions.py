@@ -8,6 +8,7 @@ records that wait (their wallets are locked, or their stores contradict each oth
 from __future__ import annotations
 
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -31,7 +32,8 @@ class Partition:
     `next_offset` is the next record's to be taken. `trying` is how often a process has begun with that record and not
     come back. `limit` is how many records may be taken at once: the first alone, then ever more, so that a record that
     kills its process is soon alone. `gap` is one that was seen once: the offset that was expected, and the one that
-    came. `mark` is the metadata that is committed beside its offset.
+    came. `mark` is the metadata that is committed beside its offset. `stopped_ms` is the oldest Kafka timestamp of what
+    stopped it, `taken_from` the offset of the first record that was handed over.
     """
 
     id: TopicPartition
@@ -42,6 +44,8 @@ class Partition:
     owned: bool = True
     stopped_at: int | None = None
     stopped_why: str = ""
+    stopped_ms: int | None = None
+    taken_from: int | None = None
     gap: tuple[int, int] | None = None
     answered: int | None = None
     committed: int | None = None
@@ -59,10 +63,15 @@ class Partition:
         self.limit = min(self.limit * 2, BATCH_RECORDS_MAX)
         return taken
 
-    def stop_at(self, offset: int, why: str = "") -> bool:
-        """Hold the offset back for good, the first time because of `why`; whether the partition went on until now."""
+    def stop_at(self, offset: int, why: str = "", timestamp_ms: int | None = None) -> bool:
+        """Hold the offset back for good, the first time because of `why`; whether the partition went on until now.
+
+        `timestamp_ms` is when its record was sent; None: not known, now.
+        """
         went_on = self.stopped_at is None
         self.stopped_why = self.stopped_why or why
+        since_ms = round(time.time() * 1000) if timestamp_ms is None else timestamp_ms
+        self.stopped_ms = since_ms if self.stopped_ms is None else min(self.stopped_ms, since_ms)
         self.stopped_at = offset if self.stopped_at is None else min(self.stopped_at, offset)
         return went_on
 
@@ -75,15 +84,42 @@ class Partition:
         """The offset to commit: that of the first record that is not answered. None where nothing is new."""
         if self.answered is None:
             return None
-        unanswered = self.waiting if self.stopped_at is None else {*self.waiting, self.stopped_at}
         # Those that wait may be far ahead: batches between them and what is answered are still on their way.
-        offset = min([*unanswered, self.answered])
+        offset = min([*self._held_back, self.answered])
         return offset if self.committed is None or offset > self.committed else None
 
+    @property
+    def _held_back(self) -> list[int]:
+        """The offsets of what waits, or is never to be passed."""
+        return [*self.waiting] if self.stopped_at is None else [*self.waiting, self.stopped_at]
 
-def stop_partition(consumer: AIOKafkaConsumer, partition: Partition, offset: int, why: str, what_to_do: str) -> None:
-    """Keep the offset of a record that must not be passed, take no more from its partition, and say so once."""
-    if partition.stop_at(offset, why) and partition.owned:
+    def first_unanswered(self, position: int | None) -> int | None:
+        """The offset of the first record that is not answered, None where it is not known.
+
+        `position` is the consumer's. It counts where nothing is under way: what it has passed then are no records, but
+        what Kafka keeps between them (a transaction's marker).
+        """
+        answered = self.taken_from if self.answered is None else self.answered
+        if answered is None or answered == self.next_offset:
+            known = [offset for offset in (position, answered) if offset is not None]
+            answered = max(known, default=self.committed)
+        return min(self._held_back if answered is None else [*self._held_back, answered], default=None)
+
+
+def stop_partition(
+    consumer: AIOKafkaConsumer,
+    partition: Partition,
+    offset: int,
+    why: str,
+    what_to_do: str,
+    *,
+    timestamp_ms: int | None = None,
+) -> None:
+    """Keep the offset of a record that must not be passed, take no more from its partition, and say so once.
+
+    `timestamp_ms` is when that record was sent, where it is known.
+    """
+    if partition.stop_at(offset, why, timestamp_ms) and partition.owned:
         # Suppressed: a partition that is no longer ours is not read by us any more.
         with suppress(IllegalStateError):
             consumer.pause(partition.id)

@@ -172,9 +172,7 @@ class Pipeline:
         outgoing: list[tuple[Answered, Message]] = []
         for answered in batch.answered:
             if not batch.contradictory.isdisjoint(_wallets(answered.outcome)):
-                stop_partition(
-                    self.consumer(), answered.partition, answered.record.offset, CONTRADICTORY, WHEN_CONTRADICTORY
-                )
+                self._stop(answered, CONTRADICTORY, WHEN_CONTRADICTORY)
                 continue
             outgoing.append((answered, reply_message(answered)))
             if answered.dead_letter is not None:
@@ -182,8 +180,13 @@ class Pipeline:
                 self.metrics.dead_letters.labels(answered.outcome.error_code).inc()
         refused = await self.publisher.deliver([message for _, message in outgoing])
         for place, why in refused.items():
-            answered, _ = outgoing[place]
-            stop_partition(self.consumer(), answered.partition, answered.record.offset, why, WHEN_NOT_TAKEN)
+            self._stop(outgoing[place][0], why, WHEN_NOT_TAKEN)
+
+    def _stop(self, answered: Answered, why: str, what_to_do: str) -> None:
+        """Stop the partition of a record that cannot be answered."""
+        record = answered.record
+        consumer, partition = self.consumer(), answered.partition
+        stop_partition(consumer, partition, record.offset, why, what_to_do, timestamp_ms=record.timestamp)
 
     async def _commit(self, batches: Sequence[Batch]) -> None:
         """Commit how far each owned partition of `batches`, which are answered, is answered."""

@@ -57,7 +57,7 @@ class WorkerMetrics:
         )
         self.partition_lag = Gauge(
             "wallex_partition_lag_records",
-            "Records behind the end of an assigned partition.",
+            "Records of an assigned partition from the first that is not answered to its end.",
             ["topic", "partition"],
             registry=registry,
         )

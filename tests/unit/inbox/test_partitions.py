@@ -46,6 +46,30 @@ def test_what_is_committed_is_the_first_record_that_is_not_answered(state, offse
     assert partition(**state).to_commit == offset
 
 
+@pytest.mark.parametrize(
+    ("state", "position", "offset"),
+    [
+        ({}, None, None),
+        ({"committed": 100}, None, 100),
+        ({}, 100, 100),
+        ({"committed": 100}, 105, 105),
+        ({"committed": 100, "taken_from": 100, "next_offset": 103}, 103, 100),
+        ({"taken_from": 100, "next_offset": 103}, 103, 100),
+        ({"taken_from": 100, "answered": 102, "next_offset": 103}, 103, 102),
+        ({"taken_from": 100, "answered": 103, "next_offset": 103}, 104, 104),
+        ({"taken_from": 100, "answered": 103, "next_offset": 103}, None, 103),
+        ({"taken_from": 100, "answered": 103, "next_offset": 103, "waiting": {101}}, 104, 101),
+        ({"taken_from": 100, "answered": 103, "next_offset": 103, "stopped_at": 101}, 104, 101),
+        ({"stopped_at": 100}, 100, 100),
+    ],
+)
+def test_the_lag_counts_from_the_first_record_that_is_not_answered(state, position, offset):
+    """The consumer's position counts only where nothing is under way: it has passed transaction markers by then."""
+    assert (
+        Partition(TopicPartition("commands", 0), **{"next_offset": None} | state).first_unanswered(position) == offset
+    )
+
+
 def test_answers_are_counted_up_to_the_highest():
     """A record that had waited is answered after later ones."""
     taken = partition()
