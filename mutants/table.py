@@ -57,7 +57,7 @@ IN_THE_LEDGER = (
         "absent-wallets",
         "a wallet that is made while locks are waited for is not looked for",
         "worker/ledger/batch.py",
-        "await read_clock(connection, named - locked.keys())",
+        "await read_clock(connection, named - locked.wallets.keys())",
         "await read_clock(connection)",
         (f"{LEDGER}a_wallet_that_is_made_while_locks_are_waited_for_is_seen",),
     ),
@@ -130,6 +130,14 @@ AFTER_THE_COMMIT = (
             "tests/integration/outbox/test_append_behind.py::test_nothing_is_appended_behind_an_event_that_the_ledger"
             "_does_not_have[append_records]",
         ),
+    ),
+    Mutant(
+        "quarantined-wallet",
+        "a wallet whose stores contradict takes commands",
+        "worker/domain/decide.py",
+        "    if not book.quarantined or",
+        "    if book.quarantined or",
+        ("tests/integration/test_quarantine.py::test_a_quarantined_wallet_refuses_commands_and_remembers_none",),
     ),
     Mutant(
         "event-id",

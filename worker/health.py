@@ -21,6 +21,7 @@ from worker.errors import Fatal, Unavailable
 from worker.inbox.intake import Intake
 from worker.inbox.partitions import Partition
 from worker.kafka import find_end, find_position
+from worker.ledger.quarantine import count_quarantined
 from worker.outages import say_back, say_lost
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
@@ -101,6 +102,9 @@ class Watched:
             await asyncio.sleep(ASK_EVERY_S)
             await self._ask("kafka", self.publisher.is_ready)
             await self._ask("kurrentdb", self.readiness.is_ready)
+            # Whoever runs commands says that Postgres is away.
+            with suppress(Unavailable):
+                self.metrics.wallets_quarantined.set(await count_quarantined(self.engine))
 
     async def _ask(self, server: str, question: Callable[[], Awaitable[None]]) -> None:
         waiter = "watch"

@@ -75,7 +75,7 @@ class Process:
         self.engine = create_engine(settings)
         self.store = EventStore(settings.kurrentdb_uri.get_secret_value())
         self.publisher = Publisher(connection_arguments(settings), settings.reply_topic)
-        self.pipeline = Pipeline(self.store, self.engine, self.publisher, consumer, self.metrics)
+        self.pipeline = Pipeline(self.store, self.engine, self.publisher, consumer, self.metrics, settings.dlq_topic)
         rules = _rules(settings)
         self.intake = Intake(self.engine, self.pipeline, ParkingLot(consumer), rules, self.metrics, consumer)
         self.expiry = HoldExpiry(

@@ -41,11 +41,14 @@ wallets = sa.Table(
     sa.Column("metadata", sa.Text, nullable=False, server_default="{}", comment="JSON as text: keys keep their order"),
     sa.Column("created_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now(), comment="occurredAt of the last event"),
+    sa.Column("quarantined_at", TIME, comment="since when its stores are known to contradict"),
+    sa.Column("quarantine_reason", sa.Text, comment="what was found then"),
     sa.CheckConstraint("balance >= 0", name="balance_not_negative"),
     sa.CheckConstraint("held_balance >= 0", name="held_balance_not_negative"),
     sa.CheckConstraint("available_balance >= 0", name="available_balance_not_negative"),
     sa.CheckConstraint("version >= 0", name="version_not_negative"),
     sa.CheckConstraint("status IN ('ACTIVE', 'SUSPENDED', 'CLOSED')", name="status_known"),
+    sa.Index("ix_wallets_quarantined", "quarantined_at", postgresql_where=sa.text("quarantined_at IS NOT NULL")),
     # Balances change all the time and no index holds them: room in the page keeps such updates out of every index.
     postgresql_with={"fillfactor": "70"},
 )

@@ -59,7 +59,7 @@ async def test_each_event_is_at_the_revision_that_it_names_whatever_two_workers_
     assert "InternalError" in {code(reply) for reply in found}
     assert [await worker.stop() for worker in running.values()] == [0, 0]
     assert any(worker.lines("batch_bisected") for worker in world.workers)
-    assert not any(worker.lines("stores_contradict") for worker in world.workers)
+    assert not any(worker.lines("wallet_quarantined") for worker in world.workers)
     await check(world, replies)
 
 

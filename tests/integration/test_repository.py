@@ -334,11 +334,13 @@ async def test_a_stream_that_holds_something_else_is_named(environment, engine, 
     await wallets.create_wallet(b, "bob")
     async with book_of(environment, engine) as book:
         await book.append_foreign(a, 1, after=0)
-        for _ in range(2):
-            with capture_logs(), pytest.raises(errors.StoresContradictError) as raised:
-                await wallets.transfer(a, b, "1")
+        with capture_logs(), pytest.raises(errors.StoresContradictError) as raised:
+            await wallets.transfer(a, b, "1")
 
-            assert raised.value.details == {"walletIds": [a]}
+        assert raised.value.details == {"walletIds": [a]}
+        with pytest.raises(errors.RejectedError) as refused:
+            await wallets.transfer(a, b, "1")
+        assert refused.value.code == "WalletQuarantined"
         assert await book.differing([a, b]) == [a]
         assert len(await book.stream(a)) == 2
 

@@ -83,7 +83,8 @@ class Book:
     ) -> frozenset[str]:
         """Append as a worker does that has proven what `acknowledged` says before: by default, all streams."""
         known = acknowledged or EveryWallet(self.engine)
-        return await append_runs(self.store, self.engine, self.metrics, runs, proofs, acknowledged=known)
+        found = await append_runs(self.store, self.engine, self.metrics, runs, proofs, acknowledged=known)
+        return frozenset(found)
 
     async def lose_entry(self, wallet_id: str, version: int) -> None:
         """Take an entry out of the ledger, which nobody but a superuser can."""

@@ -52,6 +52,13 @@ async def conclude(
     )
 
 
+async def differences_of(stores: Stores, wallet_id: str) -> list[Difference]:
+    """Where the stores differ in a wallet at this moment. Raises `Unavailable` where one is away."""
+    with postgres_errors():
+        settled = await read_versions(stores.engine, [wallet_id])
+    return (await _look_closely(stores, [wallet_id], settled)).get(wallet_id, [])
+
+
 async def _look_again(stores: Stores, suspects: set[str], progress: Progress, settle_s: float) -> list[Difference]:
     """Look closely at the suspects until none differs, or a look that began after `settle_s` is over."""
     with postgres_errors():

@@ -37,6 +37,7 @@ GROUPS = {
     "command": "Show what every store knows of a command.",
     "statement": "Show a wallet's entries.",
     "dlq": "List, show and replay dead letters.",
+    "quarantine": "List, show and release wallets whose stores contradict each other.",
     "verify": "Compare Postgres, KurrentDB and Elasticsearch.",
     "projection": "Build the read model anew.",
     "schemas": "Write schemas/ from the models.",

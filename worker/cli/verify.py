@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from worker.audit.repair import verify_and_repair
 from worker.audit.report import Difference, NotRepaired, Repaired, Report
@@ -77,7 +78,7 @@ def _print(report: Report) -> None:
         columns = ("store", "what", "expected", "found", "kind")
         table = new_table(f"wallet {wallet_id}" if wallet_id else "all wallets", columns)
         for one in differences:
-            table.add_row(*plain(one.store, one.what, one.expected, one.found, one.kind))
+            table.add_row(*difference_cells(one))
         print_table(table)
     say(_outcome(report))
 
@@ -104,7 +105,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "repaired": [_repaired_as_json(one) for one in report.repaired],
         "notRepaired": [_not_repaired_as_json(one) for one in report.not_repaired],
-        "differences": [_difference_as_json(one) for one in report.differences],
+        "differences": [difference_as_json(one) for one in report.differences],
     }
 
 
@@ -116,7 +117,13 @@ def _not_repaired_as_json(one: NotRepaired) -> dict[str, Any]:
     return {"walletId": one.wallet_id, "store": one.store, "what": one.what, "why": one.why}
 
 
-def _difference_as_json(one: Difference) -> dict[str, Any]:
+def difference_cells(one: Difference) -> list[Text]:
+    """A difference as a row of a table."""
+    return plain(one.store, one.what, one.expected, one.found, one.kind)
+
+
+def difference_as_json(one: Difference) -> dict[str, Any]:
+    """A difference for a script."""
     return {
         "walletId": one.wallet_id,
         "store": one.store,

@@ -39,6 +39,7 @@ class ErrorCode(StrEnum):
     METADATA_TOO_LARGE = "MetadataTooLarge"
     EVENT_CONCURRENCY = "EventConcurrency"
     COMMAND_EXPIRED = "CommandExpired"
+    WALLET_QUARANTINED = "WalletQuarantined"
     IDEMPOTENCY_CONFLICT = "IdempotencyConflict"
     REPLY_TOPIC_NOT_ALLOWED = "ReplyTopicNotAllowed"
     INVALID_COMMAND = "InvalidCommand"

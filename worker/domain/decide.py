@@ -2,9 +2,10 @@
 
 Pure: no I/O, no clock, no ids of its own. Each check is an early return, in the contract's order of refusal ("Order of
 refusal, first one wins"; the source before the target): CommandExpired; SameWallet; WalletNotFound,
-WalletAlreadyExists; EventConcurrency; WalletNotActive; CurrencyMismatch; HoldNotFound, HoldAlreadyExists;
-HoldNotActive, HoldExpired, HoldNotDue; CaptureExceedsHold; InsufficientFunds, WalletNotEmpty; BalanceLimitExceeded,
-MetadataTooLarge. What comes before these (unreadable, repeated) was settled before a command gets here.
+WalletAlreadyExists; WalletQuarantined; EventConcurrency; WalletNotActive; CurrencyMismatch; HoldNotFound,
+HoldAlreadyExists; HoldNotActive, HoldExpired, HoldNotDue; CaptureExceedsHold; InsufficientFunds, WalletNotEmpty;
+BalanceLimitExceeded, MetadataTooLarge. What comes before these (unreadable, repeated) was settled before a command
+gets here.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from worker.contracts.commands import (
     Part,
     Single,
 )
+from worker.contracts.replies import ErrorCode
 from worker.domain import rejections as no
 from worker.domain.decide_holds import capture_hold, expire_hold, place_hold, release_hold
 from worker.domain.decide_lifecycle import close_wallet, reactivate_wallet, suspend_wallet, update_metadata
 from worker.domain.decide_money import Decision, create_wallet, credit_wallet, debit_wallet, transfer
 from worker.domain.rejections import Rejected
 from worker.domain.wallet import Book
+
+BEFORE_QUARANTINED = frozenset({ErrorCode.SAME_WALLET, ErrorCode.WALLET_NOT_FOUND, ErrorCode.WALLET_ALREADY_EXISTS})
+"""Reasons that come before it in the order of refusal."""
 
 
 def decide(command: Single, book: Book, now: datetime) -> Decision:
@@ -43,6 +48,14 @@ def too_late(command: CommandModel, now: datetime) -> Rejected | None:
 
 def decide_part(part: Part, book: Book, now: datetime) -> Decision:
     """What `part`, a command or a part of a group, does to `book` at `now`."""
+    decision = _decide(part, book, now)
+    if not book.quarantined or (isinstance(decision, Rejected) and decision.code in BEFORE_QUARANTINED):
+        return decision
+    quarantined = [id_ for id_ in wallet_ids(part) if id_ in book.quarantined]
+    return no.wallet_quarantined(quarantined[0], book.quarantined[quarantined[0]]) if quarantined else decision
+
+
+def _decide(part: Part, book: Book, now: datetime) -> Decision:
     # By the text of the type: pydantic makes `isinstance` dear, and this runs for every command.
     if part.type == "Transfer":
         return transfer(part, book)

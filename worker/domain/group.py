@@ -47,7 +47,7 @@ def decide_group(command: Atomic, book: Book, now: datetime) -> Group:
     holds = {id_: book.holds[id_] for id_ in hold_ids(command) if id_ in book.holds}
     outcomes = []
     for index, part in enumerate(parts):
-        decision = decide_part(part, Book(wallets, holds), now)
+        decision = decide_part(part, Book(wallets, holds, book.quarantined), now)
         if isinstance(decision, Rejected):
             return _refuse(parts, index, decision, book)
         fold(decision, wallets, holds, now)

@@ -54,6 +54,20 @@ def wallet_already_exists(wallet_id: str) -> Rejected:
     return Rejected(ErrorCode.WALLET_ALREADY_EXISTS, message, {"walletId": wallet_id})
 
 
+def wallet_quarantined(wallet_id: str, since: datetime) -> Rejected:
+    """The wallet's stores contradict each other, and an operator has to look."""
+    message = (
+        "The wallet takes no commands until an operator has looked at it. The same command may be sent again then."
+    )
+    return Rejected(ErrorCode.WALLET_QUARANTINED, message, {"walletId": wallet_id, "since": format_time(since)})
+
+
+def not_appended(wallet_id: str) -> Rejected:
+    """The command took effect in Postgres, and its events cannot be appended: the reason of a dead letter, no reply."""
+    message = "It took effect in Postgres and waits for KurrentDB: replay it once the wallet is released, not before."
+    return Rejected(ErrorCode.WALLET_QUARANTINED, message, {"walletId": wallet_id})
+
+
 def event_concurrency(wallet: Wallet, expected: int) -> Rejected:
     """The wallet is not at the version that the sender insisted on."""
     details: dict[str, str | int] = {"walletId": wallet.id, "expected": expected, "actual": wallet.version}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
@@ -61,7 +62,11 @@ class Hold(NamedTuple):
 
 
 class Book(NamedTuple):
-    """What a decision may look at: every wallet and every hold that its command names and that exists, by id."""
+    """What a decision may look at: every wallet and every hold that its command names and that exists, by id.
+
+    `quarantined` says of wallets that take no commands since when that is.
+    """
 
     wallets: Mapping[str, Wallet]
     holds: Mapping[str, Hold]
+    quarantined: Mapping[str, datetime] = MappingProxyType({})

@@ -19,14 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.contracts.envelope import fitting_key, reply_headers
 from worker.crash_points import crash_point
+from worker.domain.rejections import not_appended
 from worker.inbox.answered import Answered, Batch
+from worker.inbox.dead_letter import dead_letter
 from worker.inbox.offsets import commit_answered
 from worker.inbox.partitions import stop_partition
 from worker.inbox.report import measured, report
 from worker.ledger.decide_batch import Outcome
 from worker.ledger.reply import ACCEPTED, REJECTED
-from worker.outbox.acknowledged import Acknowledged
-from worker.outbox.append import append_runs
+from worker.outbox.appender import Appender
 from worker.outbox.backfill import load_proofs
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Message, Publisher
@@ -39,8 +40,6 @@ BATCHES_TO_COMMIT_MAX = 16
 """So many batches may be answered whose offsets are not committed: small ones come faster than Kafka commits."""
 STUCK_S = 5.0
 """Longer than any batch takes while all servers are well."""
-CONTRADICTORY = "the stores contradict each other, `wallex verify` says where"
-WHEN_CONTRADICTORY = "restore the store that is wrong, restart the worker"
 WHEN_NOT_TAKEN = "see to the rights and limits of that topic, restart the worker"
 
 
@@ -53,16 +52,16 @@ class Pipeline:
     publisher: Publisher
     consumer: Callable[[], AIOKafkaConsumer]
     metrics: WorkerMetrics
+    dlq_topic: str
     to_append: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     to_reply: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_BETWEEN_STAGES))
     to_commit: asyncio.Queue[Batch] = field(default_factory=lambda: asyncio.Queue(BATCHES_TO_COMMIT_MAX))
     unanswered: deque[Batch] = field(default_factory=deque)
-    acknowledged: Acknowledged = field(init=False)
-    contradictory: frozenset[str] = frozenset()
+    appender: Appender = field(init=False)
     moved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.acknowledged = Acknowledged(self.engine)
+        self.appender = Appender(self.store, self.engine, self.metrics)
 
     async def put(self, batch: Batch) -> None:
         """Hand over a batch whose transaction is committed; wait where the stages are full."""
@@ -140,15 +139,7 @@ class Pipeline:
             # What comes after our own first event is in the stream only once that one is: it is asked for behind it.
             runs += [proof for proof in proofs if proof.first > firsts.get(proof.wallet_id, proof.first)]
             proofs = [proof for proof in proofs if proof.first <= firsts.get(proof.wallet_id, proof.first)]
-        # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
-        runs = [run for run in runs if run.wallet_id not in self.contradictory]
-        proofs = [proof for proof in proofs if proof.wallet_id not in self.contradictory]
-        if runs or proofs:
-            self.contradictory |= await append_runs(
-                self.store, self.engine, self.metrics, runs, proofs, acknowledged=self.acknowledged
-            )
-        batch.contradictory = self.contradictory
-        self.acknowledged.add([run for run in (*proofs, *runs) if run.wallet_id not in self.contradictory])
+        batch.contradictory = await self.appender.append(runs, proofs)
 
     def _unacknowledged(self, batch: Batch, runs: Sequence[Run]) -> dict[str, int]:
         """The highest version that repeated commands made of each wallet, where it may not be in the stream yet.
@@ -161,18 +152,26 @@ class Pipeline:
         firsts, lasts = _firsts(runs), {run.wallet_id: run.last for run in runs}
         highest: dict[str, int] = {}
         for wallet_id, version in repeated:
-            known = max(highest.get(wallet_id, -1), self.acknowledged.version(wallet_id))
+            known = max(highest.get(wallet_id, -1), self.appender.acknowledged.version(wallet_id))
             is_new = firsts.get(wallet_id, version + 1) <= version <= lasts.get(wallet_id, -1)
             if known < version and not is_new:
                 highest[wallet_id] = version
         return highest
 
     async def _reply(self, batch: Batch) -> None:
-        """Publish what can be answered, and stop the partitions of what cannot, or of what Kafka never takes."""
+        """Publish what can be answered, and stop the partitions of what Kafka never takes.
+
+        What took effect and is not in KurrentDB is not answered: it becomes a dead letter, for when its wallet is
+        released.
+        """
         outgoing: list[tuple[Answered, Message]] = []
         for answered in batch.answered:
-            if not batch.contradictory.isdisjoint(_wallets(answered.outcome)):
-                self._stop(answered, CONTRADICTORY, WHEN_CONTRADICTORY)
+            contradictory = batch.contradictory.intersection(_wallets(answered.outcome))
+            if contradictory:
+                rejected = not_appended(min(contradictory))
+                letter = dead_letter(answered.record, self.dlq_topic, rejected, answered.envelope.attempt)
+                outgoing.append((answered, letter))
+                self.metrics.dead_letters.labels(rejected.code).inc()
                 continue
             outgoing.append((answered, reply_message(answered)))
             if answered.dead_letter is not None:

@@ -41,7 +41,8 @@ async def run_in(connection: RawConnection, batch: Sequence[Received]) -> list[O
     holds = await fetch_holds(connection, {id_ for received in batch for id_ in hold_ids(received.command)})
     crash_point("lock")
     ran = await recall(connection, [received.command.command_id for received in batch])
-    decided = decide_batch(batch, Book(locked, holds), ran, await read_clock(connection, named - locked.keys()))
+    now = await read_clock(connection, named - locked.wallets.keys())
+    decided = decide_batch(batch, Book(locked.wallets, holds, locked.quarantined), ran, now)
     await persist(connection, decided)
     crash_point("persist")
     return decided.outcomes

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from worker.contracts.commands import Atomic, Command
 from worker.contracts.envelope import Envelope
+from worker.contracts.replies import ErrorCode
 from worker.contracts.times import format_time
 from worker.domain.decide import decide, wallet_ids
 from worker.domain.facts import HoldPlaced
@@ -97,7 +98,7 @@ class Decided:
     @property
     def book(self) -> Book:
         """The wallets and holds as the commands so far left them."""
-        return Book(self.wallets, self.holds)
+        return Book(self.wallets, self.holds, self.locked.quarantined)
 
 
 def decide_batch(batch: Sequence[Received], locked: Book, ran: Mapping[str, Ran], now: datetime) -> Decided:
@@ -159,6 +160,7 @@ def _run(received: Received, decided: Decided, now_text: str) -> Outcome:
         return _run_group(received, command, decided, now_text)
     decision = decide(command, decided.book, decided.now)
     if isinstance(decision, Rejected):
+        now_text = _refused_at(received, decision, now_text)
         said = Said(_named(command, decided), hold=hold_named(command, decided.book))
         return _record(received, decided, decision.code, rejected_reply(*_who(command), now_text, decision, said))
     happened = _happen(received, [(command, fact) for fact in decision], decided)
@@ -170,12 +172,18 @@ def _run_group(received: Received, command: Atomic, decided: Decided, now_text: 
     """Decide a group: all of its parts happen, or none."""
     group = decide_group(command, decided.book, decided.now)
     if group.rejected is not None:
+        now_text = _refused_at(received, group.rejected, now_text)
         said = Said(_named(command, decided), parts=group.parts)
         reply = rejected_reply(*_who(command), now_text, group.rejected, said)
         return _record(received, decided, group.rejected.code, reply)
     happened = _happen(received, [(outcome.part, fact) for outcome in group.parts for fact in outcome.facts], decided)
     said = Said(_named(command, decided), parts=group.parts)
     return _record(received, decided, None, accepted_reply(*_who(command), now_text, said), happened)
+
+
+def _refused_at(received: Received, rejected: Rejected, now_text: str) -> str:
+    """The time of a refusal; the record's own where it is not remembered, so that a repeat says the same."""
+    return format_time(received.received_at) if rejected.code == ErrorCode.WALLET_QUARANTINED else now_text
 
 
 def _happen(received: Received, steps: Sequence[Step], decided: Decided) -> list[Happened]:
@@ -203,8 +211,13 @@ def _record(
     reply: bytes,
     happened: Sequence[tuple[Entry, NewEvent]] = (),
 ) -> Outcome:
-    """Remember the command for those behind it in this batch, and for ever: its row in `commands`."""
+    """Remember the command for those behind it in this batch, and for ever: its row in `commands`.
+
+    A refusal because of a quarantine is not remembered: the same command may be sent again.
+    """
     command = received.command
+    if error_code == ErrorCode.WALLET_QUARANTINED:
+        return Outcome(error_code, reply)
     attempt = _attempt_after(decided.ran.get(command.command_id))
     made = tuple((entry.wallet_id, entry.version) for entry, _ in happened)
     decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)

@@ -8,6 +8,7 @@ bytes. A group that ran before is not decided: its parts get their first outcome
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from worker.contracts.commands import COMMAND, Command, Part
 from worker.contracts.replies import PartReply
@@ -60,19 +61,21 @@ class Deciding:
         self._named: set[str] = set()
         self._locked_wallets: dict[str, Wallet] = {}
         self._locked_holds: dict[str, Hold] = {}
+        self._quarantined: dict[str, datetime] = {}
         self._wallets: dict[str, Wallet] = {}
         self._holds: dict[str, Hold] = {}
 
     @property
     def locked(self) -> Book:
         """The wallets and holds as they stood when they were locked."""
-        return Book(self._locked_wallets, self._locked_holds)
+        return Book(self._locked_wallets, self._locked_holds, self._quarantined)
 
     async def decide(self, index: int, part: Part) -> PartReply | Rejected:
         """Lock what `part` names, decide it and remember what it does; raises what asyncpg raises."""
         await self._lock(part)
         absent = set(wallet_ids(part)) - self._locked_wallets.keys()
-        now, book = await read_clock(self._connection, absent), Book(self._wallets, self._holds)
+        now = await read_clock(self._connection, absent)
+        book = Book(self._wallets, self._holds, self._quarantined)
         decision = decide_part(part, book, now)
         if isinstance(decision, Rejected):
             return await self._refuse(decision)
@@ -85,9 +88,12 @@ class Deciding:
         new = set(wallet_ids(part)) - self._named
         # Everybody locks in this order. To wait against it could close a circle.
         against = {id_ for id_ in new if id_ < max(self._locked_wallets, default="")}
-        wallets = await lock_free_wallets(self._connection, against) if against else {}
-        if new - against:
-            wallets |= await lock_wallets(self._connection, new - against)
+        wallets: dict[str, Wallet] = {}
+        for lock, ids in ((lock_free_wallets, against), (lock_wallets, new - against)):
+            if ids:
+                locked = await lock(self._connection, ids)
+                wallets |= locked.wallets
+                self._quarantined |= locked.quarantined
         holds = await fetch_holds(self._connection, set(hold_ids(part)) - self._holds.keys())
         self._named |= new
         self._locked_wallets |= wallets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import cast
+from typing import NamedTuple, cast
 
 import asyncpg
 
@@ -15,7 +15,8 @@ from worker.errors import Conflict
 
 # Sorted, in one statement: batches that share wallets wait for one another, and never in a circle.
 LOCK_WALLETS = """
-SELECT id::text, owner_id, currency, status, balance, held_balance, version, metadata, created_at, updated_at
+SELECT id::text, owner_id, currency, status, balance, held_balance, version, metadata, created_at, updated_at,
+       quarantined_at
 FROM wallets
 WHERE id = ANY($1::uuid[])
 ORDER BY id
@@ -51,14 +52,21 @@ _HOLD_STATUS = {status.value: status for status in HoldStatus}
 _HOLD_TYPE = {type_.value: type_ for type_ in HoldType}
 
 
-async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
-    """Lock the wallets that exist, until the transaction ends, and return them by id."""
-    return _wallets(await connection.fetch(LOCK_WALLETS, sorted(ids)))
+class Locked(NamedTuple):
+    """The wallets that exist, by id, and since when each quarantined one of them is that."""
+
+    wallets: dict[str, Wallet]
+    quarantined: dict[str, datetime]
 
 
-async def lock_free_wallets(connection: RawConnection, ids: Collection[str]) -> dict[str, Wallet]:
+async def lock_wallets(connection: RawConnection, ids: Collection[str]) -> Locked:
+    """Lock the wallets that exist, until the transaction ends, and return them."""
+    return _locked(await connection.fetch(LOCK_WALLETS, sorted(ids)))
+
+
+async def lock_free_wallets(connection: RawConnection, ids: Collection[str]) -> Locked:
     """The same without waiting: raises asyncpg's `LockNotAvailableError` where another transaction has one of them."""
-    return _wallets(await connection.fetch(LOCK_FREE_WALLETS, sorted(ids)))
+    return _locked(await connection.fetch(LOCK_FREE_WALLETS, sorted(ids)))
 
 
 async def fetch_holds(connection: RawConnection, ids: Collection[str]) -> dict[str, Hold]:
@@ -88,7 +96,10 @@ async def find_busy_wallets(connection: RawConnection, ids: Collection[str]) -> 
     return frozenset(row[0] for row in await connection.fetch(BUSY_WALLETS, sorted(ids)))
 
 
-def _wallets(rows: Iterable[asyncpg.Record]) -> dict[str, Wallet]:
-    return {
-        id_: Wallet(id_, owner_id, currency, _STATUS[status], *rest) for id_, owner_id, currency, status, *rest in rows
-    }
+def _locked(rows: Iterable[asyncpg.Record]) -> Locked:
+    wallets, quarantined = {}, {}
+    for id_, owner_id, currency, status, *rest, quarantined_at in rows:
+        wallets[id_] = Wallet(id_, owner_id, currency, _STATUS[status], *rest)
+        if quarantined_at is not None:
+            quarantined[id_] = quarantined_at
+    return Locked(wallets, quarantined)

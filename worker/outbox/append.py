@@ -65,7 +65,7 @@ class Appending:
     ready: list[Run] = field(default_factory=list)
     late: dict[str, Run] = field(default_factory=dict)
     stands: dict[str, tuple[int, float]] = field(default_factory=dict)
-    contradictory: set[str] = field(default_factory=set)
+    contradictory: dict[str, str] = field(default_factory=dict)
 
 
 async def append_runs(
@@ -76,8 +76,8 @@ async def append_runs(
     proofs: Sequence[Run],
     *,
     acknowledged: Acknowledged,
-) -> frozenset[str]:
-    """Append `runs`, after asking for `proofs` of what was committed earlier; return the contradictory wallets.
+) -> dict[str, str]:
+    """Append `runs`, after asking for `proofs` of what was committed earlier; return what contradicts, by wallet.
 
     A wallet's runs come in the order of their versions, and it has at most one proof. A run waits for what lies between
     it and the one before: another transaction's events. A proof whose event is not there yet is appended like a run. Of
@@ -92,7 +92,7 @@ async def append_runs(
     for ready in rounds:
         work.ready = [run for run in ready if run.wallet_id not in work.contradictory]
         await _finish(work)
-    return frozenset(work.contradictory)
+    return work.contradictory
 
 
 async def _prove_first(work: Appending, runs: Sequence[Run], proofs: Sequence[Run]) -> None:
@@ -262,18 +262,16 @@ async def _try_late_again(work: Appending) -> None:
 
 def _contradict(work: Appending, wallet_id: str, first: int, last: int, at: int | None) -> None:
     """Name the wallet, and send nothing more to its stream; `at` is None where the ledger itself lacks the event."""
-    work.contradictory.add(wallet_id)
+    if at is None:
+        why = f"the ledger lacks the event at version {first}"
+    elif at <= DELETED:
+        why = f"its stream is deleted; the ledger's events {first} to {last} were to be there"
+    else:
+        why = f"its stream, which ends at revision {at}, holds other events than the ledger's {first} to {last}"
+    work.contradictory[wallet_id] = why
     work.proofs = [other for other in work.proofs if other.wallet_id != wallet_id]
     work.ready = [other for other in work.ready if other.wallet_id != wallet_id]
     work.late.pop(wallet_id, None)
-    log.error(
-        "stores_contradict",
-        wallet_id=wallet_id,
-        first=first,
-        last=last,
-        stream_revision=at,
-        what_to_do="compare with `wallex verify`; the partition stays paused until the worker is started again",
-    )
 
 
 async def _send(work: Appending, runs: Sequence[Run]) -> Appended:

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.contracts.replies import Reply
 from worker.errors import AppendPendingError, StoresContradictError
 from worker.ledger.decide_batch import Outcome
-from worker.outbox.acknowledged import Acknowledged
-from worker.outbox.append import append_runs
+from worker.outbox.appender import Appender
 from worker.outbox.backfill import load_proofs
 from worker.outbox.event_store import EventStore
 from worker.outbox.run import runs_of
@@ -65,14 +64,11 @@ class DirectAppends:
     """A process's direct appends, one after another, as the connection wants them."""
 
     def __init__(self, store: EventStore, engine: AsyncEngine) -> None:
-        self._store = store
         self._engine = engine
-        self._metrics = WorkerMetrics(CollectorRegistry())
+        self._appender = Appender(store, engine, WorkerMetrics(CollectorRegistry()))
         self._turn = asyncio.Lock()
         self._last: dict[str, asyncio.Event] = {}
         self._under_way: set[asyncio.Task[None]] = set()
-        self._acknowledged = Acknowledged(engine)
-        self._contradictory: frozenset[str] = frozenset()
 
     @contextmanager
     def place(self) -> Iterator[Place]:
@@ -99,34 +95,23 @@ class DirectAppends:
             async with asyncio.timeout(APPEND_S):
                 await place.turn()
                 async with self._turn:
-                    await self._append_all(outcome)
+                    contradictory = await self._append_all(outcome)
         except Exception as error:
             log.warning("append_pending", command_id=command_id, error=f"{type(error).__name__}: {error}")
             message = "It is done, do not repeat it. KurrentDB has not acknowledged it yet, and will have it later."
             raise AppendPendingError(reply, command_id, message) from error
-        contradictory = self._contradictory & _wallets(outcome)
         if contradictory:
-            message = "It is done, do not repeat it. The wallets' streams hold something else: see `wallex verify`."
+            message = "It is done, do not repeat it. The wallets are quarantined: see `wallex quarantine show`."
             raise StoresContradictError(reply, command_id, message, {"walletIds": sorted(contradictory)})
 
-    async def _append_all(self, outcome: Outcome) -> None:
+    async def _append_all(self, outcome: Outcome) -> frozenset[str]:
         """Append new events; of a command that ran before, prove those that it made then."""
-        # Behind a contradiction an append might fit by chance: nothing more goes into such a stream.
-        runs = [run for run in runs_of(outcome.events) if run.wallet_id not in self._contradictory]
-        made = {id_: version for id_, version in outcome.made if id_ not in self._contradictory}
+        made = dict(outcome.made)
         proofs = await load_proofs(self._engine, made) if made else []
-        if runs or proofs:
-            self._contradictory |= await append_runs(
-                self._store, self._engine, self._metrics, runs, proofs, acknowledged=self._acknowledged
-            )
-            self._acknowledged.add(run for run in (*proofs, *runs) if run.wallet_id not in self._contradictory)
+        return await self._appender.append(runs_of(outcome.events), proofs)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             # Looked at here, for a caller that was cancelled does not: it is logged already.
             task.exception()
-
-
-def _wallets(outcome: Outcome) -> frozenset[str]:
-    return frozenset([*(event.wallet_id for event in outcome.events), *(id_ for id_, _ in outcome.made)])

@@ -25,6 +25,7 @@ PAGE_HOLDS = 500
 ATTEMPTS_LOOKED_AT = (1, 10, 100)
 """So many ids of a hold in turn, where those before were used by somebody else; the rest waits for the next time."""
 
+# A quarantined wallet takes no commands, so its holds wait.
 # Longest waiting first, along the partial index. Rows that somebody else has locked are being claimed or ended there.
 # The statement's time: the clock itself would change from row to row and could not bound the index scan.
 LOCK_DUE_HOLDS = """
@@ -33,6 +34,7 @@ SELECT id::text, wallet_id::text, expiry_attempts, reply_topic, correlation_id, 
        (extract(epoch FROM statement_timestamp()) * 1000)::int8
 FROM holds
 WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
+      AND NOT EXISTS (SELECT FROM wallets WHERE wallets.id = wallet_id AND quarantined_at IS NOT NULL)
       AND (expiry_published_at IS NULL
            OR $4 AND expiry_published_at <= statement_timestamp() - make_interval(
                secs => least(greatest(extract(epoch FROM expiry_published_at - expires_at)::float8, $1), $3)))
@@ -53,6 +55,7 @@ WHERE holds.id = new.id
 READ_LAG = """
 SELECT greatest(extract(epoch FROM clock_timestamp() - expires_at), 0)::float8
 FROM holds WHERE status = 'ACTIVE' AND expires_at IS NOT NULL
+     AND NOT EXISTS (SELECT FROM wallets WHERE wallets.id = wallet_id AND quarantined_at IS NOT NULL)
 ORDER BY expires_at LIMIT 1
 """
 

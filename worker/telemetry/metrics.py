@@ -67,6 +67,9 @@ class WorkerMetrics:
         self.dead_letters = Counter(
             "wallex_dead_letters", "Records written to the dead letter topic.", ["code"], registry=registry
         )
+        self.wallets_quarantined = Gauge(
+            "wallex_wallets_quarantined", "Wallets that take no commands: their stores contradict.", registry=registry
+        )
         self._append(registry)
         self._expiry(registry)
         for stage in STAGES:

@@ -57,7 +57,7 @@ class Line:
         self.published = Published()
         self.partition = Partition(TopicPartition("commands", 0), 0)
         self.offset = 0
-        self.pipeline = Pipeline(book.store, book.engine, self.published, lambda: self.consumer, book.metrics)
+        self.pipeline = Pipeline(book.store, book.engine, self.published, lambda: self.consumer, book.metrics, "dlq")
         self.running = asyncio.create_task(self.pipeline.run())
 
     async def take(self, *transactions: Sequence[dict]) -> None:
@@ -80,7 +80,7 @@ class Line:
 
     def restart(self) -> None:
         """Forget what was acknowledged, as a new process has."""
-        self.pipeline.acknowledged.clear()
+        self.pipeline.appender.acknowledged.clear()
         self.book.store.calls.clear()
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from tests.unit.domain.scenes import EARLIER, HOLD, JUST_AFTER, JUST_BEFORE, SOURCE, TARGET, Scene, hold, wallet
@@ -74,6 +75,15 @@ _NO_SOURCE = Reason(
 )
 _NO_TARGET = Reason(
     "no such target", "WalletNotFound", {"walletId": TARGET}, lambda scene: scene.wallets.pop(TARGET, None)
+)
+_QUARANTINED, _TARGET_QUARANTINED = (
+    Reason(
+        name,
+        "WalletQuarantined",
+        {"walletId": wallet_id, "since": JUST_BEFORE_TEXT},
+        partial(lambda id_, scene: scene.quarantined.update({id_: JUST_BEFORE}), wallet_id),
+    )
+    for name, wallet_id in (("quarantined", SOURCE), ("target quarantined", TARGET))
 )
 _VERSION = Reason(
     "at another version",
@@ -146,13 +156,15 @@ _METADATA = Reason(
 # In the order of refusal (contract, "Commands"); the source before the target.
 REASONS: dict[str, tuple[Reason, ...]] = {
     "CreateWallet": (_EXPIRED, _EXISTS),
-    "CreditWallet": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _CURRENCY, _over_the_limit(SOURCE)),
-    "DebitWallet": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _CURRENCY, _SHORT),
+    "CreditWallet": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _CURRENCY, _over_the_limit(SOURCE)),
+    "DebitWallet": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _CURRENCY, _SHORT),
     "Transfer": (
         _EXPIRED,
         _SAME,
         _NO_SOURCE,
         _NO_TARGET,
+        _QUARANTINED,
+        _TARGET_QUARANTINED,
         _VERSION,
         _SUSPENDED,
         _TARGET_CLOSED,
@@ -161,13 +173,15 @@ REASONS: dict[str, tuple[Reason, ...]] = {
         _SHORT,
         _over_the_limit(TARGET),
     ),
-    "PlaceHold": (_EXPIRED, _NO_SOURCE, _VERSION, _SUSPENDED, _HOLD_EXISTS, _HOLD_BORN_LATE, _SHORT),
-    "ReleaseHold": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _NO_HOLD, _HOLD_ENDED),
+    "PlaceHold": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _SUSPENDED, _HOLD_EXISTS, _HOLD_BORN_LATE, _SHORT),
+    "ReleaseHold": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _NO_HOLD, _HOLD_ENDED),
     "CaptureHold": (
         _EXPIRED,
         _SAME,
         _NO_SOURCE,
         _NO_TARGET,
+        _QUARANTINED,
+        _TARGET_QUARANTINED,
         _VERSION,
         _SUSPENDED,
         _TARGET_CLOSED,
@@ -178,9 +192,9 @@ REASONS: dict[str, tuple[Reason, ...]] = {
         _EXCEEDS,
         _over_the_limit(TARGET),
     ),
-    "ExpireHold": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _NO_HOLD, _HOLD_ENDED, _NOT_DUE),
-    "SuspendWallet": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED),
-    "ReactivateWallet": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED),
-    "CloseWallet": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _NOT_EMPTY),
-    "UpdateMetadata": (_EXPIRED, _NO_SOURCE, _VERSION, _CLOSED, _METADATA),
+    "ExpireHold": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _NO_HOLD, _HOLD_ENDED, _NOT_DUE),
+    "SuspendWallet": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED),
+    "ReactivateWallet": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED),
+    "CloseWallet": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _NOT_EMPTY),
+    "UpdateMetadata": (_EXPIRED, _NO_SOURCE, _QUARANTINED, _VERSION, _CLOSED, _METADATA),
 }

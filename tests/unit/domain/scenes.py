@@ -32,11 +32,12 @@ TEN = Decimal("10.0000")
 
 @dataclass
 class Scene:
-    """A command's fields, and the wallets and holds that are there."""
+    """A command's fields, the wallets and holds that are there, and since when wallets are quarantined."""
 
     fields: dict[str, Any]
     wallets: dict[str, Wallet] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    quarantined: dict[str, datetime] = field(default_factory=dict)
 
     def change(self, wallet_id: str, **changes: Any) -> None:
         """Change a wallet, if it is there."""
@@ -54,7 +55,7 @@ class Scene:
 
     def book(self) -> Book:
         """What the decision looks at."""
-        return Book(self.wallets, self.holds)
+        return Book(self.wallets, self.holds, self.quarantined)
 
     def decide(self) -> Decision:
         """What becomes of the command."""

@@ -29,6 +29,7 @@ ORDER = (
     ("CommandExpired",),
     ("SameWallet",),
     ("WalletNotFound", "WalletAlreadyExists"),
+    ("WalletQuarantined",),
     ("EventConcurrency",),
     ("WalletNotActive",),
     ("CurrencyMismatch",),

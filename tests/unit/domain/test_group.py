@@ -192,7 +192,7 @@ def test_of_two_reasons_a_part_is_told_the_first_in_the_order_of_refusal(command
     credit = {"type": "CreditWallet", "walletId": NEW, "amount": "1"}
     fields = {"commandId": COMMAND_ID, "type": "Atomic", "commands": [credit, part]}
 
-    group = decide(Scene(fields, asked.wallets, asked.holds))
+    group = decide(Scene(fields, asked.wallets, asked.holds, asked.quarantined))
 
     assert told(group) == ["accepted", first.code]
     assert group.rejected is not None

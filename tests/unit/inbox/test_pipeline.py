@@ -10,8 +10,8 @@ from worker.inbox.pipeline import STUCK_S, Pipeline
 
 async def test_a_pipeline_is_stuck_when_nothing_was_answered_for_a_while():
     """Not when it was idle until just now, and not without anything to answer."""
-    with patch("worker.inbox.pipeline.Acknowledged"):
-        pipeline = Pipeline(MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    with patch("worker.outbox.appender.Acknowledged"):
+        pipeline = Pipeline(MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock(), "dlq")
     with patch("worker.inbox.pipeline.time.monotonic") as now:
         now.return_value = 1000.0
         idle = pipeline.is_stuck()
