@@ -44,7 +44,7 @@ WITH tables AS (
 )
 """
 
-TITLES = {"0001": "Wallets, holds, ledger, commands", "0002": "Statistics that suffice"}
+TITLES = {"0001": "Wallets, holds, ledger, commands", "0002": "Statistics that suffice", "0003": "Quarantine"}
 """Of the migrations there are, in order."""
 
 

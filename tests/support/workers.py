@@ -93,6 +93,12 @@ class Worker:
         samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return sum(float(value) for sample, _, value in samples if sample.partition("{")[0] == name)
 
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a metric has this value."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.metric(name) != value:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()

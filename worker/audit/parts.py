@@ -31,12 +31,19 @@ SURPLUS_EVENTS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
+class _Documents:
+    """What Elasticsearch holds for a page, by wallet."""
+
+    wallets: Mapping[str, Document] = field(default_factory=dict)
+    lines: Mapping[str, list[Document]] = field(default_factory=dict)
+    holds: Mapping[str, list[Document]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     """What the other stores hold for a page."""
 
-    documents: Mapping[str, Document]
-    lines: Mapping[str, list[Document]]
-    holds: Mapping[str, list[Document]]
+    documents: _Documents
     streams: Mapping[str, Stream]
     versions: Mapping[str, int]
 
@@ -69,20 +76,33 @@ async def compare_all(stores: Stores, place: Place, pace: Pace = full_speed) -> 
         yield compared
 
 
-async def compare_wallet(stores: Stores, wallet_id: str, settled: int) -> AsyncIterator[Compared]:
-    """One wallet, its stream included, where the stores must have reached the version `settled` (-1: none)."""
-    async for compared in _compare_range(stores, Place(Key(wallet_id, -1)), wallet_id, settled):
+async def compare_wallet(
+    stores: Stores, wallet_id: str, settled: int, *, ask_elasticsearch: bool = True
+) -> AsyncIterator[Compared]:
+    """One wallet, its stream included, where the stores must have reached the version `settled` (-1: none).
+
+    Without `ask_elasticsearch` it is compared as if there were no documents.
+    """
+    place = Place(Key(wallet_id, -1))
+    async for compared in _compare_range(stores, place, wallet_id, settled, ask_elasticsearch=ask_elasticsearch):
         yield compared
 
 
 async def _compare_range(
-    stores: Stores, place: Place, last_id: str, settled: int | None, pace: Pace = full_speed
+    stores: Stores,
+    place: Place,
+    last_id: str,
+    settled: int | None,
+    pace: Pace = full_speed,
+    *,
+    ask_elasticsearch: bool = True,
 ) -> AsyncIterator[Compared]:
     """The wallets from `place` to `last_id`; without `settled` each must be as new as its ledger."""
     while place.behind is not None:
         behind = place.behind
         page = await read_page(stores.engine, behind, last_id, PAGE_ENTRIES)
-        found = await _read_others(stores, page, behind, last_id, with_streams=settled is not None)
+        documents = await _read_documents(stores, page, behind, last_id) if ask_elasticsearch else _Documents()
+        found = await _read_others(stores, page, behind, documents, with_streams=settled is not None)
         for part in _parts(page, found, settled):
             before = place.folded
             is_same = before.wallet is not None and before.wallet.id == part.wallet_id
@@ -95,20 +115,22 @@ async def _compare_range(
         await pace()
 
 
-async def _read_others(stores: Stores, page: Page, behind: Key, last_id: str, *, with_streams: bool) -> _Found:
+async def _read_documents(stores: Stores, page: Page, behind: Key, last_id: str) -> _Documents:
     until = page.end or Key(last_id, 2**63)
-    client, first = stores.search, behind.wallet_id
-    documents = {
-        document.key[0]: document
-        async for document in read_documents(client, stores.wallets.alias, first, until.wallet_id)
+    client, alias = stores.search, stores.wallets.alias
+    wallets = {
+        document.key[0]: document async for document in read_documents(client, alias, behind.wallet_id, until.wallet_id)
     }
     lines = await _read_behind(client, stores.statement.alias, behind, until)
-    holds = await _read_behind(client, stores.holds.alias, behind, until)
-    streams = {first: await _read_stream(stores, page, behind)} if with_streams else {}
-    ids = {*page.wallets, *documents, *lines, *holds, *streams}
+    return _Documents(wallets, lines, await _read_behind(client, stores.holds.alias, behind, until))
+
+
+async def _read_others(stores: Stores, page: Page, behind: Key, documents: _Documents, *, with_streams: bool) -> _Found:
+    streams = {behind.wallet_id: await _read_stream(stores, page, behind)} if with_streams else {}
+    ids = {*page.wallets, *documents.wallets, *documents.lines, *documents.holds, *streams}
     with postgres_errors():
         versions = await read_versions(stores.engine, ids)
-    return _Found(documents, lines, holds, streams, versions)
+    return _Found(documents, streams, versions)
 
 
 async def _read_behind(client: AsyncElasticsearch, alias: str, behind: Key, until: Key) -> dict[str, list[Document]]:
@@ -132,7 +154,15 @@ async def _read_stream(stores: Stores, page: Page, behind: Key) -> Stream:
 
 def _parts(page: Page, found: _Found, settled: int | None) -> list[Part]:
     entries = {id_: list(group) for id_, group in groupby(page.entries, key=attrgetter("wallet_id"))}
-    ids: Collection[str] = {*page.wallets, *entries, *found.documents, *found.lines, *found.holds, *found.streams}
+    documents = found.documents
+    ids: Collection[str] = {
+        *page.wallets,
+        *entries,
+        *documents.wallets,
+        *documents.lines,
+        *documents.holds,
+        *found.streams,
+    }
     return [_part(id_, entries.get(id_, []), page, found, settled) for id_ in sorted(ids)]
 
 
@@ -145,9 +175,9 @@ def _part(wallet_id: str, entries: list[Entry], page: Page, found: _Found, settl
         is_last=page.end is None or wallet_id != page.end.wallet_id,
         row=row,
         hold_rows=page.holds,
-        document=found.documents.get(wallet_id),
-        lines=found.lines.get(wallet_id, []),
-        hold_documents=found.holds.get(wallet_id, []),
+        document=found.documents.wallets.get(wallet_id),
+        lines=found.documents.lines.get(wallet_id, []),
+        hold_documents=found.documents.holds.get(wallet_id, []),
         stream=found.streams.get(wallet_id),
         settled=settled if settled is not None else 2**63,
         newest=found.versions.get(wallet_id, -1),

@@ -15,9 +15,9 @@ from uuid import UUID
 import typer
 
 from worker.audit.quarantine import release_wallet
-from worker.audit.report import Difference, Kind
+from worker.audit.report import Difference
 from worker.audit.stores import Stores, open_postgres, open_stores
-from worker.audit.verify import differences_of
+from worker.audit.verify import DIFFERENCES_MAX, differences_of
 from worker.cli.output import fail, new_table, plain, print_json, print_table, quiet_clients, say, show_time
 from worker.cli.verify import difference_as_json, difference_cells
 from worker.contracts.times import format_time
@@ -29,7 +29,6 @@ WalletId = Annotated[UUID, typer.Argument(metavar="ID", help="The wallet's id.")
 AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object a line.")]
 
 COLUMNS = ("store", "what", "expected", "found", "kind")
-LAGGING = "what lags is made up by `wallex verify --repair`; "
 WAY_BACK = "the way back stands in docs/operating.md, A quarantined wallet"
 
 commands = typer.Typer(help="List, show and release wallets whose stores contradict each other.")
@@ -75,14 +74,14 @@ def show(wallet_id: WalletId, as_json: AsJson = False) -> None:
 
 @commands.command("release")
 def release_one(wallet_id: WalletId) -> None:
-    """Let a wallet take commands again, if its ledger and its stream agree. Exit 1: they do not."""
+    """Let a wallet take commands again, if its stream no longer contradicts its ledger. Exit 1: it does."""
     with _settings() as settings:
         released = asyncio.run(_with_stores(settings, lambda stores: release_wallet(stores, str(wallet_id))))
     if not released.was_quarantined:
         fail(f"the wallet {wallet_id} is not quarantined", 1)
     if released.in_the_way:
-        _print_differences(str(wallet_id), released.in_the_way)
-        fail(f"not released: its stores differ; {_advice(released.in_the_way)}", 1)
+        _print_differences(str(wallet_id), released.in_the_way[:DIFFERENCES_MAX])
+        fail(f"not released: its stores contradict; {WAY_BACK}", 1)
     say(f"released: {wallet_id} takes commands again; `wallex dlq replay` answers those that wait for it")
 
 
@@ -93,7 +92,7 @@ def _print(wallet_id: str, quarantined: Quarantined | None, differences: Sequenc
         say(f"quarantined since {show_time(quarantined.since)}: {quarantined.reason}")
     if differences:
         _print_differences(wallet_id, differences)
-        say(_advice(differences))
+        say(WAY_BACK)
     else:
         say("all stores agree" + ("" if quarantined is None else f": `wallex quarantine release {wallet_id}`"))
 
@@ -103,10 +102,6 @@ def _print_differences(wallet_id: str, differences: Sequence[Difference]) -> Non
     for one in differences:
         table.add_row(*difference_cells(one))
     print_table(table)
-
-
-def _advice(differences: Sequence[Difference]) -> str:
-    return (LAGGING if any(one.kind is Kind.LAGS for one in differences) else "") + WAY_BACK
 
 
 def _as_json(one: Quarantined) -> dict[str, Any]:

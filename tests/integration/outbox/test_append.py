@@ -7,7 +7,6 @@ import time
 
 import pytest
 from esdbclient import StreamState
-from structlog.testing import capture_logs
 
 from tests.support.commands import credit, new_id, transfer
 from tests.support.outbox import ids_of
