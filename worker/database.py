@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from worker.codecs import set_codecs
-from worker.errors import Fatal, Unavailable, from_postgres
+from worker.errors import Fatal, Unavailable
+from worker.postgres_errors import from_postgres
 from worker.settings import Settings
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only

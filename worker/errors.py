@@ -4,7 +4,7 @@
     ├── Unavailable        a server is away, full or misconfigured: try the same again, for as long as it takes
     ├── LockTimeout        somebody sits on a row: try again, then go on without those wallets
     ├── Conflict           another transaction came first: try again; the second time alike, halve the batch
-    ├── Contradiction      the stores disagree: stop that partition and tell a person
+    ├── Contradiction      the stores disagree: a person has to look
     ├── BrokenRunError     events are not consecutive (a defect of ours): nothing is sent, the process ends
     ├── Fatal              this process cannot go on (a server refuses it, among others): one line, then exit
     └── CommandError       a call of `worker.repository` did not end well; it carries the command's id
@@ -15,18 +15,14 @@
             └── StoresContradictError   and it will not, before a person has looked
 
 Anything else that comes out of a transaction is unexpected: it is a command's own fault until proven otherwise, and the
-batch is halved until that command stands alone. Foreign errors are mapped here and nowhere else.
+batch is halved until that command stands alone. What errors of Postgres mean stands in `postgres_errors.py`, those of
+Kafka in `kafka_errors.py`.
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from typing import Any
-
-import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.contracts.replies import ErrorCode, Reply
 
@@ -181,6 +177,12 @@ class MetadataTooLargeError(RejectedError):
     code = ErrorCode.METADATA_TOO_LARGE
 
 
+class WalletQuarantinedError(RejectedError):
+    """The wallet's stores contradict each other, and nobody has released it yet: nothing was done or remembered."""
+
+    code = ErrorCode.WALLET_QUARANTINED
+
+
 class EventConcurrencyError(RejectedError):
     """The wallet is at another version than expected, or another transaction has it: nothing was done, try again."""
 
@@ -237,7 +239,7 @@ class AppendPendingError(CommandError):
 
 
 class StoresContradictError(AppendPendingError):
-    """It took effect in Postgres, and the wallet's stream holds something else: `wallex verify` says what."""
+    """It took effect in Postgres, and the wallet's stream holds something else: `wallex quarantine show` says what."""
 
     code = "StoresContradict"
 
@@ -256,45 +258,3 @@ def not_trusted(server: str, reason: object, variables: str) -> Fatal:
     Trying again could lock the account, and what the process was started with does not change.
     """
     return Fatal(f"{server}: {reason}; check {variables}")
-
-
-# What an error means, by its class; the first that fits. Everything else is unexpected.
-_MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[WallexError]], ...] = (
-    ((asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError), LockTimeout),
-    (
-        (
-            asyncpg.DeadlockDetectedError,
-            asyncpg.SerializationError,
-            asyncpg.UniqueViolationError,
-            asyncpg.InvalidCachedStatementError,  # the tables were migrated under a prepared statement
-            asyncpg.InvalidSQLStatementNameError,  # a pooler took it away
-            asyncpg.OutdatedSchemaCacheError,
-        ),
-        Conflict,
-    ),
-    ((OSError, TimeoutError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError), Unavailable),
-    # Only a connection attempt comes through SQLAlchemy: the statements run on asyncpg itself.
-    ((DBAPIError,), Unavailable),
-)
-# Not a command's fault: connections, roles, resources, shutdown, disks, a schema that is not migrated.
-_UNAVAILABLE_CLASSES = ("08", "25", "3D", "42", "53", "57", "58")
-# The first: class 28 of SQLSTATE, the password, the role, or what `pg_hba.conf` says. The second is an `OSError` too.
-_NOT_TRUSTED = (asyncpg.InvalidAuthorizationSpecificationError, ssl.SSLCertVerificationError)
-
-
-def from_postgres(error: Exception) -> WallexError | None:
-    """What `error`, raised around a transaction, means; None where it is unexpected."""
-    if isinstance(error, WallexError):
-        return error
-    if isinstance(error, DBAPIError) and error.orig is not None and isinstance(error.orig.__cause__, _NOT_TRUSTED):
-        # SQLAlchemy wraps the driver's error twice, and adds lines to its text.
-        error = error.orig.__cause__
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, _NOT_TRUSTED):
-        return not_trusted("Postgres", text, "DB_HOST, DB_USERNAME, DB_PASSWORD, DB_SSL and DB_SSL_CA")
-    for types, meaning in _MEANINGS:
-        if isinstance(error, types):
-            return meaning(text)
-    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in _UNAVAILABLE_CLASSES:
-        return Unavailable(text)
-    return None

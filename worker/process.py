@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from worker.contracts.envelope import ReplyTopics
 from worker.database import create_engine, raw_connection
-from worker.errors import Fatal, Unavailable, from_postgres
+from worker.errors import Fatal, Unavailable
 from worker.garbage import tune_garbage_collection
 from worker.health import Watched
 from worker.inbox.assignment import Assignment
@@ -34,6 +34,7 @@ from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
 from worker.outbox.publish import Publisher
+from worker.postgres_errors import from_postgres
 from worker.retry import until_available
 from worker.scheduler.expire_holds import HoldExpiry
 from worker.settings import WORKER_HTTP_PORT, Settings

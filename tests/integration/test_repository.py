@@ -20,6 +20,7 @@ from worker.contracts.calls import part
 from worker.contracts.replies import ErrorCode
 from worker.ledger.batch import record_failure
 from worker.ledger.decide_batch import Failed
+from worker.ledger.quarantine import quarantine
 from worker.outbox import append_direct
 from worker.outbox.run import runs_of
 from worker.repository import WalletRepository
@@ -79,6 +80,10 @@ async def described(wallets: WalletRepository, a: str, _b: str) -> None:
     await wallets.update_metadata(a, {"one": "x" * 5000})
 
 
+async def quarantined(wallets: WalletRepository, a: str, _b: str) -> None:
+    await quarantine(wallets._engine, {a: "its stream holds other events"})
+
+
 def _hold_of(wallet_id: str) -> str:
     """A hold id of the wallet's own."""
     return wallet_id[:-4] + "abcd"
@@ -101,6 +106,7 @@ REFUSED: list[tuple[type[errors.RejectedError], Prepare, Callable[..., Awaitable
     (errors.CaptureExceedsHoldError, held, lambda w, a, b, **o: w.capture_hold(a, _hold_of(a), "6", **o)),
     (errors.BalanceLimitExceededError, full, lambda w, a, b, **o: w.credit(a, "0.0001", **o)),
     (errors.MetadataTooLargeError, described, lambda w, a, b, **o: w.update_metadata(a, {"two": "x" * 5000}, **o)),
+    (errors.WalletQuarantinedError, quarantined, lambda w, a, b, **o: w.transfer(b, a, "1", **o)),
     (errors.EventConcurrencyError, nothing, lambda w, a, b, **o: w.debit(a, "1", expected_version=7, **o)),
     (errors.CommandExpiredError, nothing, lambda w, a, b, **o: w.debit(a, "1", not_after=LONG_AGO, **o)),
     (errors.InvalidCommandError, nothing, lambda w, a, b, **o: w.create_wallet(new_id(), "nul \0", **o)),

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.errors import Conflict, Contradiction, Fatal, LockTimeout, Unavailable, WallexError, from_postgres
+from worker.errors import Conflict, Contradiction, Fatal, LockTimeout, Unavailable, WallexError
+from worker.postgres_errors import from_postgres
 
 NAMED = {
     asyncpg.LockNotAvailableError("x"): LockTimeout,

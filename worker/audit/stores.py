@@ -18,8 +18,8 @@ from worker import database
 from worker.audit.documents import refresh
 from worker.audit.streams import Streams
 from worker.database import create_engine
-from worker.errors import from_postgres
 from worker.outbox.event_store import EventStore
+from worker.postgres_errors import from_postgres
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
 from worker.projection.index import HOLDS, STATEMENT, WALLETS, Projection

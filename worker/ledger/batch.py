@@ -24,7 +24,7 @@ from worker.ledger.recall import recall
 async def run_batch(engine: AsyncEngine, batch: Sequence[Received]) -> list[Outcome]:
     """Run `batch` in one transaction and commit it: one outcome for each command, in order.
 
-    Raises what asyncpg raises (`errors.from_postgres` says what it means), or `Conflict` where a wallet was made
+    Raises what asyncpg raises (`from_postgres` says what it means), or `Conflict` where a wallet was made
     while locks were waited for, or moved in spite of its lock. After an error that is not the server's own answer,
     whether it was committed is unknown: run it again.
     """

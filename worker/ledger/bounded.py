@@ -25,8 +25,8 @@ from worker.errors import (
     NotDoneError,
     OutcomeUnknownError,
     Unavailable,
-    from_postgres,
 )
+from worker.postgres_errors import from_postgres
 
 TRANSACTION_S = 5.0
 

@@ -21,10 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import raw_transaction
 from worker.domain.decide import wallet_ids
-from worker.errors import Conflict, Fatal, LockTimeout, Unavailable, from_postgres
+from worker.errors import Conflict, Fatal, LockTimeout, Unavailable
 from worker.ledger.batch import record_failure, run_batch
 from worker.ledger.decide_batch import Failed, Outcome, Received
 from worker.ledger.lock import find_busy_wallets
+from worker.postgres_errors import from_postgres
 from worker.retry import until_available
 
 LOCK_TIMEOUTS_MAX = 2

@@ -213,16 +213,17 @@ async def test_a_batch_that_was_committed_and_never_appended_comes_back_with_new
     assert line.consumer.committed == {line.partition.id: 30 * 5}
 
 
-async def test_a_contradiction_holds_its_record_and_partition_and_answers_the_others(line):
-    """The offset of the first record that cannot be answered is kept, its partition paused; the others are answered."""
+async def test_what_a_contradiction_leaves_unanswered_is_a_dead_letter_and_its_partition_goes_on(line):
+    """It took effect in Postgres, so it may not be answered as refused, nor as accepted without its events."""
     wrong, right = new_id(), new_id()
     await line.book.append_foreign(wrong, 1)
 
     await line.take([create_wallet(right), create_wallet(wrong), credit(right)])
 
-    assert len(line.published.messages) == 2
-    assert line.consumer.paused == [line.partition.id]
-    assert line.consumer.committed == {line.partition.id: 1}
+    assert [message.topic for message in line.published.messages] == ["replies", "dlq", "replies"]
+    assert ("dlq_error_code", b"WalletQuarantined") in line.published.messages[1].headers
+    assert line.consumer.paused == []
+    assert line.consumer.committed == {line.partition.id: 3}
     assert await line.book.differing([right, wrong]) == [wrong]
 
 
