@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from tests.support.world import World
 OPPOSITE_TRANSFERS = 1_000
 SHARED_WALLETS = 10
 SHARED_TRANSFERS = 1_000
+REFUSED_MAX = SHARED_TRANSFERS // 10
+"""A handful is usual; a storm is one refusal for each transfer and more."""
 HOLDS = 200
 AT_ONCE = 20
 APART = timedelta(milliseconds=3)
@@ -117,34 +118,22 @@ async def end_holds(world: World, replies: Topic, volley: list[tuple[str, str]],
 
 @pytest.mark.parametrize("append_records", ["--append-records", "--no-append-records"])
 async def test_delayed_appends_on_shared_wallets_make_no_storm(make_world, start_kurrentdb, append_records):
-    """Appends that overtake each other are tried again until it is their turn, and nobody's time out.
-
-    The rate stays above half of the undelayed one, which is measured first.
-    """
+    """Appends that overtake each other are tried again until it is their turn: none times out, and few are refused."""
     kurrentdb = await start_kurrentdb(append_records)
     world = await make_world(KURRENTDB_URI=kurrentdb.uri)
     wallets = [new_id() for _ in range(SHARED_WALLETS)]
     replies = await two_workers(world)
     await replies.until_answered(await world.send(map(create_wallet, wallets)))
-    await timed_transfers(world, replies, wallets, 100)
-
-    undelayed_s = await timed_transfers(world, replies, wallets, SHARED_TRANSFERS)
     await kurrentdb.set_faults(append_delay_max_ms=50.0)
-    delayed_s = await timed_transfers(world, replies, wallets, SHARED_TRANSFERS)
 
-    helped = [await worker.metric("wallex_events_helped_total") for worker in world.workers]
-    unknown = [await worker.metric("wallex_appends_unknown_total") for worker in world.workers]
-    print(f"undelayed {undelayed_s:.2f} s, delayed {delayed_s:.2f} s")  # noqa: T201 - shown where the test fails
-    assert (helped, unknown) == ([0, 0], [0, 0])
-    assert delayed_s < 2 * undelayed_s
+    transfers = [transfer(*random.sample(wallets, 2), "0.0001") for _ in range(SHARED_TRANSFERS)]
+    await replies.until_answered(await world.send(transfers))
+
+    refused = sum([await worker.metric("wallex_appends_refused_total") for worker in world.workers])
+    unknown = sum([await worker.metric("wallex_appends_unknown_total") for worker in world.workers])
+    assert unknown == 0
+    assert refused < REFUSED_MAX
     await stopped(world, replies)
-
-
-async def timed_transfers(world: World, replies: Topic, wallets: list[str], count: int) -> float:
-    """Run so many transfers, and return how long it took, in seconds."""
-    began = time.monotonic()
-    await replies.until_answered(await world.send(transfer(*random.sample(wallets, 2), "0.0001") for _ in range(count)))
-    return time.monotonic() - began
 
 
 def log_since(stack, place: int) -> str:
