@@ -21,7 +21,7 @@ from worker.projection.answers import Answers
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
 from worker.projection.document import Event, RecordedEvent, UnreadableEvent
-from worker.projection.elastic import IndexLost, connect_elasticsearch
+from worker.projection.elastic import IndexLost, connect_elasticsearch, elasticsearch_errors
 from worker.projection.follow import EventLog
 from worker.projection.foreign import read_ours, without_foreign
 from worker.projection.index import (
@@ -29,7 +29,6 @@ from worker.projection.index import (
     Checkpoint,
     Index,
     Projection,
-    find_index,
     lowest_checkpoint,
     open_index,
 )
@@ -119,7 +118,9 @@ class Projector:
                     self._is_following, self._events = False, None
 
     async def _ask_elasticsearch(self) -> None:
-        await find_index(self._client, self._projections[0])
+        # No shard is asked: one that was just made, or is being moved, does not answer for a moment.
+        with elasticsearch_errors():
+            await self._client.indices.exists_alias(name=self._projections[0].alias)
 
     async def _ask_kurrentdb(self) -> None:
         # Not followed: whoever tries to says that it is lost.

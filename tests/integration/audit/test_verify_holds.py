@@ -123,7 +123,7 @@ async def test_a_hold_that_no_entry_placed_is_found(world, status):
 
 
 async def test_a_hold_in_another_wallet_is_found(world):
-    """Whose money a hold reserves is compared like everything else."""
+    """Whose money a hold reserves is compared like everything else; to the other wallet it is one too many."""
     wallet, active, _ = await _wallet_with_holds(world)
     other, _, _ = await _wallet_with_holds(world)
     await world.execute("UPDATE holds SET wallet_id = $1::uuid WHERE id = $2::uuid", other, active)
@@ -131,7 +131,7 @@ async def test_a_hold_in_another_wallet_is_found(world):
     found = await world.differences(wallet, other)
 
     assert Difference(wallet, Store.POSTGRES, f"holds row {active} wallet_id", wallet, other) in found
-    assert [one.what for one in found if one.wallet_id == other] == ["sum of active holds"]
+    assert [one.what for one in found if one.wallet_id == other] == [f"holds row {active}", "sum of active holds"]
 
 
 @pytest.mark.parametrize(
