@@ -69,7 +69,7 @@ async def run(folder: Path, order: Order) -> Summary:
     """A whole run in `folder`, which is empty, and what came of it."""
     _say(f"seed {order.seed}, {order.minutes:g} minutes, {order.revision}; servers and processes start in {folder}")
     async with open_stage(folder) as stage:
-        load = Load(stage.world, Story(order.seed, WALLETS, 0), RATE)
+        load = Load(stage.world, Story(order.seed, WALLETS, 0, contended=True), RATE)
         async with open_replies(stage.world) as replies:
             steps, limit = schedule(order.seed, KINDS), Limit(order.minutes * 60, order.steps)
             happened, rest_s = await conduct(stage, load, replies, steps=steps, limit=limit, tell=_tell)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from tests.support.commands import Record, publish, serialize_value
+from tests.support.commands import Record, odd_batch, publish, serialize_value
 from tests.support.replies import header
 from tests.support.story import Planned, Story
 from tests.support.world import World
@@ -83,6 +83,24 @@ class Load:
             for number, where in zip(numbers, stand, strict=True):
                 if number in self.unanswered:
                     self.unanswered[number] = where.partition, where.offset
+
+    async def send_badly_named(self, record: Record, partition: int) -> None:
+        """Publish a record to that partition, with a header besides whose name is not UTF-8."""
+        self.sent += 1
+        number, numbered = self.sent, _numbered(record, self.sent)
+        self.unanswered[number] = None
+        try:
+            async with self._producing:
+                producer = await self._started()
+                batch = odd_batch(producer, numbered)
+                where = await (await producer.send_batch(batch, self._world.command_topic, partition=partition))
+        except KafkaError:
+            self._again.append(Planned(record))
+            self.unanswered.pop(number, None)
+            await self.close()
+        else:
+            if number in self.unanswered:
+                self.unanswered[number] = where.partition, where.offset
 
     def unanswered_up_to(self, number: int) -> int:
         """How many records up to this number wait for their reply."""

@@ -103,7 +103,12 @@ async def _judge_commands(world: World, verdict: Verdict, totals: Totals, answer
 async def _judge_dead_letters(
     world: World, verdict: Verdict, commands: Iterable[ConsumerRecord], answers: Answers
 ) -> None:
-    """What could not be read is kept, and nothing else."""
+    """What could not be read is kept, and what failed by itself; nothing else."""
+    failed = {
+        (record.partition, record.offset)
+        for record in commands
+        if (told := answers.to(record)) and told.code == "InternalError"
+    }
     unreadable = {
         (record.partition, record.offset): record
         for record in commands
@@ -117,7 +122,9 @@ async def _judge_dead_letters(
             verdict.violations.append(f"the dead letter of the record at {at} is not what was sent")
     verdict.dead_letters = len(found)
     verdict.violations += [f"the record at {at} is unreadable, and no dead letter" for at in unreadable.keys() - found]
-    verdict.violations += [f"the record at {at} is a dead letter, and was readable" for at in found - unreadable.keys()]
+    verdict.violations += [
+        f"the record at {at} is a dead letter, and was readable" for at in found - unreadable.keys() - failed
+    ]
 
 
 def is_kept(record: ConsumerRecord, letter: ConsumerRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chaos.faults import elasticsearch, kafka, kurrentdb, network, postgres, processes, redis, servers
+from chaos.faults import elasticsearch, kafka, kurrentdb, machine, network, postgres, processes, redis, servers
 from chaos.faults.fault import Fault, Missed
 from chaos.load import Load
 from chaos.schedule import Strike
@@ -37,9 +37,14 @@ GROUPS = {
         "between Wallex and each server: latency, each direction lost, resets, cuts; answers to COMMIT lost",
         network.FAULTS,
     ),
-    "sessions in Postgres are ended or kept waiting": Group(
-        "a batch runs again; a locked wallet holds up nobody else's",
-        "`pg_terminate_backend`; a foreign transaction on rows",
+    "other programs want all cores": Group(
+        "everything is slower, and as right",
+        "an endless loop for each core",
+        machine.FAULTS,
+    ),
+    "sessions in Postgres are ended, refused or kept waiting": Group(
+        "a batch runs again, in halves where a command fails by itself; a locked wallet holds up nobody else's",
+        "`pg_terminate_backend`; read-only for a while; one entry in a hundred refused; a foreign transaction on rows",
         postgres.FAULTS,
     ),
     "appends to KurrentDB go wrong": Group(
@@ -59,7 +64,7 @@ GROUPS = {
     ),
     "the command topic changes under the worker": Group(
         "every record gets its reply, a repeated one the same",
-        "unreadable records, offsets set back to the beginning, partitions added",
+        "unreadable records, header names that are not UTF-8, offsets set back to the beginning, partitions added",
         kafka.FAULTS,
     ),
 }

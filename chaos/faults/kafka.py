@@ -8,15 +8,17 @@ import time
 
 from aiokafka.admin import NewPartitions
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 
 from chaos.faults.fault import Fault, Missed
 from chaos.load import Load
 from chaos.schedule import EVERYTHING, Kind, Strike
 from chaos.stage import WORKERS, Stage
-from tests.support.commands import Record
+from tests.support.commands import Record, credit, record_of
 from tests.support.story import Planned
 
 POISONED = 1_000
+BADLY_NAMED = 12
 LEAVE_S = 40.0
 """A member with a name of its own stays in the group until its session is over."""
 PARTITIONS_MAX = 24
@@ -47,6 +49,14 @@ async def poison(_stage: Stage, load: Load, strike: Strike) -> None:
         record = Record(chance.choice((None, b"", b"\xff")), value, chance.choice(HEADERS))
         volley.append(Planned(record, "InvalidCommand"))
     await load.send(volley)
+
+
+async def name_headers_badly(stage: Stage, load: Load, strike: Strike) -> None:
+    """Records with a header whose name is not UTF-8, on the partitions of their keys, among everybody else's."""
+    chance, partitions = random.Random(strike.seed), range(stage.partitions)
+    for wallet in chance.sample(load.wallets, BADLY_NAMED):
+        partition = DefaultPartitioner()(wallet.encode(), partitions, partitions)
+        await load.send_badly_named(record_of(credit(wallet, "0.0001")), partition)
 
 
 async def set_back(stage: Stage, _load: Load, _strike: Strike) -> None:
@@ -85,6 +95,7 @@ async def add_partitions(stage: Stage, load: Load, _strike: Strike) -> None:
 
 FAULTS = (
     Fault(Kind("poison records", "poison", ("kafka",), (0.0, 0.0)), f"{POISONED:,} unreadable records", poison),
+    Fault(Kind("bad header names", "poison", ("kafka",), (0.0, 0.0)), "not UTF-8", name_headers_badly),
     Fault(Kind("offsets set back", EVERYTHING, ("kafka",), (0.0, 0.0)), "to the beginning of the topic", set_back),
     Fault(Kind("partitions added", EVERYTHING, ("kafka",), (0.0, 0.0)), "twice as many", add_partitions),
 )

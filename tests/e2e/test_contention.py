@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
+from tests.support.busy import busy_cores
 from tests.support.commands import Command, create_wallet, credit, new_id, transfer
 from tests.support.invariants import check
 from tests.support.ledger import fail_commands
@@ -24,18 +22,6 @@ KILL_EVERY = 5
 """A worker is killed and started anew after so many volleys."""
 
 
-@contextmanager
-def busy_cores(count: int = 2) -> Iterator[None]:
-    """Keep so many cores busy with something else."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-
 async def test_each_event_is_at_the_revision_that_it_names_whatever_two_workers_do(world):
     """A batch is halved, and the other worker moves the same wallet between its two transactions."""
     chance = random.Random(4)
@@ -44,7 +30,7 @@ async def test_each_event_is_at_the_revision_that_it_names_whatever_two_workers_
     sent = await world.send(map(create_wallet, wallets))
 
     with busy_cores():
-        async with fail_commands(world.environment, "reference", FAILS):
+        async with fail_commands(world.environment, f"NEW.reference = '{FAILS}'"):
             running = {instance: world.start(instance) for instance in INSTANCES}
             for number in range(COMMANDS // VOLLEY):
                 sent += await world.send(volley(chance, wallets))

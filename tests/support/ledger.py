@@ -55,7 +55,7 @@ SELECT (SELECT array_agg((command_id, wallet_id, version) ORDER BY wallet_id, ve
 FAIL_COMMANDS = """
 CREATE FUNCTION fail_commands() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.{column} = '{value}' THEN RAISE EXCEPTION 'this one fails'; END IF;
+    IF {condition} THEN RAISE EXCEPTION 'this one fails'; END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER fail_commands BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fail_commands();
@@ -124,15 +124,15 @@ async def until_over(environment: Mapping[str, str], time: datetime) -> None:
 @asynccontextmanager
 async def fail_one_command(environment: Mapping[str, str], command_id: str) -> AsyncIterator[None]:
     """Let a command fail in Postgres inside the block, whenever it would make an event."""
-    async with fail_commands(environment, "command_id", command_id):
+    async with fail_commands(environment, f"NEW.command_id = '{command_id}'"):
         yield
 
 
 @asynccontextmanager
-async def fail_commands(environment: Mapping[str, str], column: str, value: str) -> AsyncIterator[None]:
-    """Let commands fail in Postgres inside the block, whenever they would make an entry with `value` in `column`."""
+async def fail_commands(environment: Mapping[str, str], condition: str) -> AsyncIterator[None]:
+    """Let commands fail in Postgres inside the block, whenever they would make an entry, NEW, of this SQL condition."""
     async with administrator(environment, environment["DB_NAME"]) as connection:
-        await connection.execute(FAIL_COMMANDS.format(column=column, value=value))
+        await connection.execute(FAIL_COMMANDS.format(condition=condition))
         yield
         await connection.execute("DROP FUNCTION fail_commands CASCADE")
 

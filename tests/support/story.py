@@ -38,6 +38,8 @@ UNREADABLE = 0.02
 REFUSED_AT_ONCE = 0.02
 OTHER_KINDS = 0.16
 HOLDS_AND_GROUPS = 0.25
+HOT, OPENED = 0.33, 0.01
+HOT_WALLETS = 4
 
 HOLDS_END_S = (5.0, 40.0)
 """How long after it was made up: starting workers takes some of it."""
@@ -55,10 +57,15 @@ class Planned:
 
 
 class Story:
-    """`beginning` opens the wallets; `commands` go on from there, and `go_on` without end."""
+    """`beginning` opens the wallets; `commands` go on from there, and `go_on` without end.
 
-    def __init__(self, seed: int, wallets: int, commands: int) -> None:
+    Contended, a third of all wallets that are named are a few hot ones, and wallets are opened all the time, while
+    transfers to them are already under way.
+    """
+
+    def __init__(self, seed: int, wallets: int, commands: int, *, contended: bool = False) -> None:
         self._random = random.Random(seed)
+        self._hot, self._opened = (HOT, OPENED) if contended else (0.0, 0.0)
         self.wallets = [new_id() for _ in range(wallets)]
         self._used: list[str] = []
         self._holds: list[tuple[str, str]] = []
@@ -92,6 +99,7 @@ class Story:
             (REFUSED_AT_ONCE, self._refused_at_once),
             (OTHER_KINDS, self._other_kind),
             (HOLDS_AND_GROUPS, self._hold_or_group),
+            (self._opened, self._open),
         ):
             if chance < share:
                 return make()
@@ -101,7 +109,7 @@ class Story:
     def _ordinary(self) -> Command:
         kind = self._random.random()
         if kind < 0.6:
-            return transfer(*self._random.sample(self.wallets, 2), self._amount())
+            return transfer(*self._two(), self._amount())
         return credit(self._wallet(), self._amount()) if kind < 0.8 else debit(self._wallet(), self._amount())
 
     def _other_kind(self) -> Planned:
@@ -116,10 +124,10 @@ class Story:
             lambda: create_wallet(stranger, "10"),
             lambda: create_wallet(wallet, "10"),
             lambda: debit(wallet, "10000000"),
-            lambda: transfer(*self._random.sample(self.wallets, 2), "99999999"),
+            lambda: transfer(*self._two(), "99999999"),
             lambda: credit(wallet, currency="EUR"),
             lambda: credit(wallet, expectedVersion=version),
-            lambda: transfer(*self._random.sample(self.wallets, 2), expectedVersion=version),
+            lambda: transfer(*self._two(), expectedVersion=version),
             lambda: debit(wallet, notAfter="2019-12-31T23:59:59Z"),
             lambda: credit(wallet, notAfter="2999-12-31T23:59:59+01:00"),
             lambda: credit(whale, WHALE_BALANCE),
@@ -134,7 +142,7 @@ class Story:
         return self._plan(self._part())
 
     def _part(self) -> Command:
-        wallet, other = self._random.sample(self.wallets, 2)
+        wallet, other = self._two()
         of_hold = self._random.choice(self._holds) if self._holds else (wallet, new_id())
         kinds: Sequence[Callable[[], Command]] = (
             *[lambda: self._place_hold(wallet)] * 6,
@@ -189,8 +197,21 @@ class Story:
         self._used.append(command["commandId"])
         return Planned(record_of(command))
 
+    def _open(self) -> Planned:
+        """A wallet that the commands behind this one name at once, under other keys: some run before it is there."""
+        self.wallets.append(new_id())
+        return self._plan(create_wallet(self.wallets[-1], "50"))
+
     def _wallet(self) -> str:
+        if self._hot and self._random.random() < self._hot:
+            return self._random.choice((*self.wallets[:HOT_WALLETS], self.wallets[-1]))
         return self._random.choice(self.wallets)
+
+    def _two(self) -> tuple[str, str]:
+        one = other = self._wallet()
+        while other == one:
+            other = self._wallet()
+        return one, other
 
     def _amount(self) -> Any:
         units = self._random.randint(1, 900_000)
