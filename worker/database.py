@@ -47,12 +47,14 @@ _USELESS = ("25006", "26000", "42501", "57P0")
 log = structlog.get_logger(__name__)
 
 
-def create_engine(settings: Settings, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncEngine:
-    """Return the process's engine; nothing is connected before its first use, and `dispose()` ends it."""
+def create_engine(
+    settings: Settings, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS, *, connections: int = POOL_CONNECTIONS
+) -> AsyncEngine:
+    """Return an engine of so many connections; none is made before its first use, and `dispose()` ends them."""
     command_timeout_s = COMMAND_TIMEOUT_S + (statement_timeout_ms - STATEMENT_TIMEOUT_MS) / 1_000
     engine = create_async_engine(
         database_url(settings),
-        pool_size=POOL_CONNECTIONS,
+        pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
         connect_args=_connect_args(settings, statement_timeout_ms) | {"command_timeout": command_timeout_s},

@@ -41,7 +41,8 @@ DEAD_LOOPS_MAX = 5
 class Watched:
     """What health is asked of. `consuming` says whether FastStream's loop runs, `owned` what this process owns now.
 
-    `readiness` is a connection of its own: a question must not get between two appends.
+    `engine` and `readiness` are connections of their own: a question must not take one from a command, nor get between
+    two appends.
     """
 
     engine: AsyncEngine

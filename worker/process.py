@@ -91,7 +91,7 @@ class Process:
         )
         self.assignment: Assignment | None = None
         self._watched = Watched(
-            self.engine,
+            create_engine(settings, connections=1),
             self.publisher,
             self.intake,
             EventStore(settings.kurrentdb_uri.get_secret_value()),
@@ -168,10 +168,11 @@ class Process:
         self._resources.push_async_callback(self.publisher.close)
         self._resources.push_async_callback(self.expiry.publisher.close)
         port = WORKER_HTTP_PORT if settings.http_port is None else settings.http_port
+        self._resources.push_async_callback(self._watched.engine.dispose)
         self._resources.push_async_callback(self._watched.readiness.close)
         live, ready = self._watched.live_checks(), self._watched.ready_checks()
         await self._resources.enter_async_context(
-            serve_health(port=port, registry=self._registry, live=live, ready=ready)
+            serve_health(host=settings.http_host, port=port, registry=self._registry, live=live, ready=ready)
         )
         await self._prepare_database()
         admin = await until_available("kafka", self._prepare_kafka)

@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 # What HTTP_PORT is when nothing is said, so that the three processes can share a machine.
+HTTP_HOST = "0.0.0.0"  # noqa: S104 -- probes and scrapers come from outside; the pages show no command and no wallet
 WORKER_HTTP_PORT = 8080
 PROJECTOR_HTTP_PORT = 8081
 SCHEDULER_HTTP_PORT = 8082
@@ -160,6 +161,8 @@ class Settings(BaseModel):
     expiries_per_second: Annotated[int, Field(ge=1, le=10_000)] = 200
     """So many `ExpireHold` commands a second each worker sends at most."""
 
+    http_host: str = HTTP_HOST
+    """The address on which health and metrics are served."""
     http_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """None: the process's own default (`WORKER_HTTP_PORT` and its neighbours). 0: any free port."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Upper] = "INFO"

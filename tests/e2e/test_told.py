@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -20,6 +21,7 @@ from worker.telemetry.metrics import STAGES
 
 DEAF_WORKER = (sys.executable, "-m", "tests.support.deaf_worker")
 EXIT_FATAL = 70
+ASKING = 400
 OLDEST = "wallex_oldest_unanswered_command_seconds"
 
 
@@ -122,6 +124,28 @@ async def test_a_stopped_partition_keeps_its_lag_and_the_age_of_what_it_owes(wor
     async with asyncio.timeout(PATIENCE_S):
         while await lag_of(world, worker, 0) != 2 or await worker.metric(OLDEST) < 1:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
+    assert await worker.stop() == 0
+
+
+async def test_many_who_ask_whether_it_is_ready_hold_up_no_command(world):
+    """A page that asks three servers takes their time, and connections, from the commands."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    worker = world.start("a")
+    await worker.until_ready()
+    over, statuses = asyncio.Event(), Counter()
+
+    async def ask() -> None:
+        while not over.is_set():
+            statuses[(await worker.page("readyz"))[0]] += 1
+
+    asking = [asyncio.create_task(ask()) for _ in range(ASKING)]
+    await replies.until_answered(await world.send([create_wallet(wallet), *[credit(wallet)] * ASKING]))
+    over.set()
+    await asyncio.gather(*asking)
+
+    assert statuses[200] > 0
+    assert statuses.keys() <= {200, 503}
     assert await worker.stop() == 0
 
 

@@ -15,7 +15,7 @@ from worker.errors import Unavailable
 from worker.health import Watched
 from worker.inbox.partitions import Partition
 from worker.settings import SettingsError
-from worker.telemetry.health import Check, serve_health
+from worker.telemetry.health import REQUESTS_MAX, Check, serve_health
 from worker.telemetry.metrics import WorkerMetrics, new_registry
 
 
@@ -71,6 +71,56 @@ async def test_a_check_that_does_not_answer_fails_after_a_second():
     assert 0.9 < elapsed_s < 1.9
 
 
+async def test_however_many_ask_the_servers_are_asked_once():
+    """Each question takes a connection and a server's time, which commands need."""
+    asked = []
+    may_answer = asyncio.Event()
+
+    async def counted() -> None:
+        asked.append(True)
+        await may_answer.wait()
+
+    async with serve_health(port=0, registry=new_registry(), ready=[Check("postgres", counted)]) as port:
+        waiting = [asyncio.create_task(get(port, "/readyz")) for _ in range(REQUESTS_MAX)]
+        while not asked:  # noqa: ASYNC110 - the server asks
+            await asyncio.sleep(0)
+        may_answer.set()
+        answers = await asyncio.gather(*waiting)
+
+    assert answers == [(200, '{"failing": [], "checks": {"postgres": "ok"}}')] * REQUESTS_MAX
+    assert len(asked) == 1
+
+
+async def test_an_answer_is_kept_for_a_moment_only(monkeypatch):
+    """What is wrong now is said at the next question behind it."""
+    monkeypatch.setattr("worker.telemetry.health.ANSWER_KEPT_S", 0.0)
+    states = [fine, broken]
+
+    async def changing() -> None:
+        await states.pop(0)()
+
+    async with serve_health(port=0, registry=new_registry(), ready=[Check("kafka", changing)]) as port:
+        statuses = [(await get(port, "/readyz"))[0] for _ in range(2)]
+
+    assert statuses == [200, 503]
+
+
+async def test_more_requests_than_are_served_at_once_are_refused_and_liveness_never():
+    """A probe that restarts the process must not lose against others who ask."""
+    may_answer = asyncio.Event()
+    slow = [Check("slow", may_answer.wait)]
+    async with serve_health(port=0, registry=new_registry(), live=[Check("loop", fine)], ready=slow) as port:
+        waiting = [asyncio.create_task(get(port, "/readyz")) for _ in range(REQUESTS_MAX + 1)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        alive = await get(port, "/livez")
+        may_answer.set()
+        statuses = sorted(status for status, _ in await asyncio.gather(*waiting))
+
+    assert [one.result()[0] for one in done] == [503]
+    assert alive[0] == 200
+    assert statuses == [200] * REQUESTS_MAX + [503]
+
+
 async def test_a_process_whose_event_loop_is_blocked_does_not_answer():
     """The pages share the loop with the work, so a probe's time-out shows what no check could."""
     async with serve_health(port=0, registry=new_registry()) as port:
@@ -105,7 +155,7 @@ async def test_a_taken_port_is_one_clear_error():
     with socket.create_server(("0.0.0.0", 0)) as other:
         port = other.getsockname()[1]
 
-        with pytest.raises(SettingsError, match=rf"HTTP_PORT={port}: .*expected a free port"):
+        with pytest.raises(SettingsError, match=rf"HTTP_HOST=0.0.0.0 HTTP_PORT={port}: .*a free port"):
             async with serve_health(port=port, registry=new_registry()):
                 raise AssertionError("served on a taken port")
 

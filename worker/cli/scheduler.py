@@ -58,7 +58,7 @@ async def run_scheduler(settings: Settings) -> None:
     metrics = SchedulerMetrics(registry)
     ticker = Ticker(settings, metrics)
     async with (
-        serve_health(port=port, registry=registry, ready=[Check("kafka", ticker.check)]),
+        serve_health(host=settings.http_host, port=port, registry=registry, ready=[Check("kafka", ticker.check)]),
         asyncio.TaskGroup() as group,
     ):
         works = [group.create_task(ticker.run())]

@@ -211,6 +211,8 @@ async def run_projector(settings: Settings) -> None:
     port = PROJECTOR_HTTP_PORT if settings.http_port is None else settings.http_port
     async with connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client:
         projector = Projector(client, settings.kurrentdb_uri.get_secret_value(), ProjectorMetrics(registry))
-        async with serve_health(port=port, registry=registry, ready=[Check("projection", projector.check)]):
+        async with serve_health(
+            host=settings.http_host, port=port, registry=registry, ready=[Check("projection", projector.check)]
+        ):
             tune_garbage_collection()
             await projector.run(stop)
