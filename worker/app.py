@@ -23,6 +23,7 @@ from worker.contracts.commands import Command
 from worker.contracts.ticks import ExpireDueHolds
 from worker.inbox.assignment import Assignment
 from worker.inbox.partitions import BATCH_RECORDS_MAX
+from worker.inbox.twin import name_process
 from worker.kafka import connection_arguments, is_dead
 from worker.process import Process
 from worker.settings import Settings
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
     faststream_log = logging.getLogger("worker.faststream")
     # Its lines for each batch say less than ours; what goes wrong in Kafka it says as an error.
     faststream_log.setLevel(logging.ERROR)
+    name = name_process()
     broker = KafkaBroker(
         settings.kafka_bootstrap_servers,
         security=_broker_security(settings),
@@ -109,7 +111,7 @@ def create_app(settings: Settings) -> tuple[FastStream, Process]:
         return not commands.tasks or any(not task.done() for task in commands.tasks)
 
     _watch_polls(commands, lambda: process)
-    process = Process(settings, lambda: cast(AIOKafkaConsumer, commands.consumer), consuming, app.exit)
+    process = Process(name, settings, lambda: cast(AIOKafkaConsumer, commands.consumer), consuming, app.exit)
     app.on_startup(process.start)
     app.on_shutdown(process.drain)
     app.after_shutdown(process.close)

@@ -10,7 +10,7 @@ outcome is unknown, and is found out by running the same command ids again.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
 
@@ -41,6 +41,11 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 MIGRATION_STATEMENT_TIMEOUT_MS = 600_000
 """An index on a large table takes its time; waiting for a lock stays as short as ever."""
 
+FIND_ALIVE = """
+SELECT DISTINCT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = ANY($1::text[])
+"""
+
 # Alive and useless: a session that may not write, that lost its prepared statements or its rights, or is being ended.
 _USELESS = ("25006", "26000", "42501", "57P0")
 
@@ -48,16 +53,23 @@ log = structlog.get_logger(__name__)
 
 
 def create_engine(
-    settings: Settings, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS, *, connections: int = POOL_CONNECTIONS
+    settings: Settings,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    *,
+    connections: int = POOL_CONNECTIONS,
+    name: str = "wallex",
 ) -> AsyncEngine:
-    """Return an engine of so many connections; none is made before its first use, and `dispose()` ends them."""
+    """Return an engine of so many connections; none is made before its first use, and `dispose()` ends them.
+
+    `name` is under what Postgres lists its sessions (`application_name`), of 63 bytes at most.
+    """
     command_timeout_s = COMMAND_TIMEOUT_S + (statement_timeout_ms - STATEMENT_TIMEOUT_MS) / 1_000
     engine = create_async_engine(
         database_url(settings),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
-        connect_args=_connect_args(settings, statement_timeout_ms) | {"command_timeout": command_timeout_s},
+        connect_args=_connect_args(settings, statement_timeout_ms, name) | {"command_timeout": command_timeout_s},
         hide_parameters=True,
     )
     return _watched(engine, settings)
@@ -125,6 +137,12 @@ async def raw_transaction(engine: AsyncEngine) -> AsyncIterator[RawConnection]:
             raise asyncpg.InFailedSQLTransactionError("rolled back: an error of a statement in the block was swallowed")
 
 
+async def find_alive(engine: AsyncEngine, names: Collection[str]) -> frozenset[str]:
+    """Which of the processes of these names have sessions in this database; raises `Unavailable`."""
+    async with passing_failures(), raw_connection(engine) as connection:
+        return frozenset(row[0] for row in await connection.fetch(FIND_ALIVE, list(names)))
+
+
 @asynccontextmanager
 async def passing_failures() -> AsyncIterator[None]:
     """For what is tried again until it passes: raise `Unavailable` for every failure of Postgres but a bug.
@@ -159,12 +177,12 @@ def _end(pooled: AsyncConnection, raw: RawConnection) -> None:
         pooled.sync_connection.invalidate()
 
 
-def _connect_args(settings: Settings, statement_timeout_ms: int) -> dict[str, Any]:
+def _connect_args(settings: Settings, statement_timeout_ms: int, name: str = "wallex") -> dict[str, Any]:
     return {
         "timeout": CONNECT_TIMEOUT_S,
         "ssl": _tls(settings),
         "server_settings": {
-            "application_name": "wallex",
+            "application_name": name,
             "search_path": "public",
             "TimeZone": "UTC",
             "default_transaction_isolation": "read committed",

@@ -111,6 +111,11 @@ def share_out_anew(consumer: AIOKafkaConsumer) -> None:
     consumer._coordinator.request_rejoin()
 
 
+def find_member_id(consumer: AIOKafkaConsumer) -> str:
+    """The id under which Kafka knows a consumer that has joined its group."""
+    return cast(str, consumer._coordinator.member_id)
+
+
 def find_position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
     """The offset that `consumer` reads next; None where that is not known, or the partition not its own."""
     if not consumer._subscription.is_assigned(partition):

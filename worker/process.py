@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from worker.contracts.envelope import ReplyTopics
-from worker.database import create_engine, raw_connection
+from worker.database import create_engine, find_alive, raw_connection
 from worker.errors import Fatal, Unavailable
 from worker.garbage import tune_garbage_collection
 from worker.health import Watched
@@ -30,6 +30,7 @@ from worker.inbox.intake import Intake, Rules
 from worker.inbox.parking import ParkingLot
 from worker.inbox.partitions import Partition
 from worker.inbox.pipeline import Pipeline
+from worker.inbox.twin import is_fenced, twin_error
 from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
@@ -61,24 +62,25 @@ class Process:
 
     def __init__(
         self,
+        name: str,
         settings: Settings,
         consumer: Callable[[], AIOKafkaConsumer],
         consuming: Callable[[], bool],
         leave: Callable[[], None],
     ) -> None:
-        self._settings = settings
+        self._name, self._settings = name, settings
         self._leave = leave
         self._resources = AsyncExitStack()
         self._registry = new_registry()
         self.error: Exception | None = None
         self.consumer = consumer
         self.metrics = WorkerMetrics(self._registry)
-        self.engine = create_engine(settings)
+        self.engine = create_engine(settings, name=name)
         self.store = EventStore(settings.kurrentdb_uri.get_secret_value())
         self.publisher = Publisher(connection_arguments(settings), settings.reply_topic)
         self.pipeline = Pipeline(self.store, self.engine, self.publisher, consumer, self.metrics, settings.dlq_topic)
         rules = _rules(settings)
-        self.intake = Intake(self.engine, self.pipeline, ParkingLot(consumer), rules, self.metrics, consumer)
+        self.intake = Intake(name, self.engine, self.pipeline, ParkingLot(consumer), rules, self.metrics, consumer)
         self.expiry = HoldExpiry(
             self.engine,
             Publisher(connection_arguments(settings), settings.reply_topic),
@@ -91,7 +93,7 @@ class Process:
         )
         self.assignment: Assignment | None = None
         self._watched = Watched(
-            create_engine(settings, connections=1),
+            create_engine(settings, connections=1, name=name),
             self.publisher,
             self.intake,
             EventStore(settings.kurrentdb_uri.get_secret_value()),
@@ -123,13 +125,21 @@ class Process:
         """Await a poll of the consumer; where it fails, what it may have lost is read again."""
         try:
             return await poll()
-        except Exception:
+        except Exception as error:
+            if is_fenced(error):
+                self.stop(twin_error(self._settings.kafka_group_instance_id))
             if self.assignment is not None:
                 self.assignment.seek_back()
             raise
         finally:
             if self.assignment is not None:
                 self.assignment.note_poll()
+
+    def ended_by(self, error: Exception) -> Exception | None:
+        """What to tell of `error`, which ended the application; None where it was unexpected."""
+        if is_fenced(error):
+            return twin_error(self._settings.kafka_group_instance_id)
+        return error if error is self.error else None
 
     def stop(self, error: Exception) -> None:
         """End the process because of `error`; the first one counts."""
@@ -181,6 +191,9 @@ class Process:
             admin,
             settings.kafka_group_id,
             self.consumer,
+            name=self._name,
+            instance_id=settings.kafka_group_instance_id,
+            find_alive=lambda names: find_alive(self._watched.engine, names),
             drained=self.intake.drained,
             abandon=self.intake.abandon,
             stop=self.stop,

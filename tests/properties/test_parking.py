@@ -57,7 +57,7 @@ async def run(postgres: Postgres, commands: Sequence[Received], size: int) -> No
     partition = Partition(TopicPartition("wallet.commands", 0), 0, lone=False, limit=size)
     given_ = dict(enumerate(commands))
     pipeline = SimpleNamespace(put=AsyncMock(), drained=AsyncMock())
-    intake = Intake(MagicMock(), pipeline, ParkingLot(MagicMock()), MagicMock(), MagicMock(), MagicMock())
+    intake = Intake("this", MagicMock(), pipeline, ParkingLot(MagicMock()), MagicMock(), MagicMock(), MagicMock())
     records = [SimpleNamespace(offset=offset, value=b"", timestamp=0) for offset in given_]
     with ExitStack() as patched:
         for patching in patches(postgres, given_):

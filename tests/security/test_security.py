@@ -78,7 +78,8 @@ async def users_of_postgres(place: Place) -> set[str]:
     admin = await connect(place.environment, postgres.USER, postgres.PASSWORD)
     try:
         found = await admin.fetch(
-            "SELECT usename, ssl FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE application_name = 'wallex'"
+            "SELECT usename, ssl FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) "
+            "WHERE application_name LIKE 'wallex%'"
         )
     finally:
         await admin.close()

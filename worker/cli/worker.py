@@ -23,8 +23,9 @@ def worker() -> int:
         try:
             runner.run(app.run())
         except Exception as error:
-            if error is not process.error:
+            told = process.ended_by(error)
+            if told is None:
                 raise
-            say(f"wallex worker: {error}", err=True)
+            say(f"wallex worker: {told}", err=True)
             return EXIT_FATAL
     return 0

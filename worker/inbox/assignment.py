@@ -9,7 +9,7 @@ before they were read, or whose log was replaced by a shorter one, is stopped un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from itertools import groupby
 
@@ -21,7 +21,8 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from worker.errors import Unavailable
 from worker.inbox.offsets import commit
 from worker.inbox.partitions import Partition, read_stopped, read_trying, stop_partition, stopped_mark
-from worker.kafka import share_out_anew
+from worker.inbox.twin import has_twin, twin_error
+from worker.kafka import find_member_id, share_out_anew
 from worker.kafka_fetch import find_unreadable
 from worker.retry import until_available
 
@@ -40,6 +41,8 @@ Offsets = tuple[int, str, int, int]
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     """The partitions of this process.
 
+    `name` is the process's own; `instance_id` is its `KAFKA_GROUP_INSTANCE_ID`, if it has one;
+    `find_alive` says which processes of given names live.
     `drained` waits until nothing is in flight, `abandon` drops what is still being run, `stop` ends the process.
     """
 
@@ -49,6 +52,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         group_id: str,
         consumer: Callable[[], AIOKafkaConsumer],
         *,
+        name: str,
+        instance_id: str | None,
+        find_alive: Callable[[Collection[str]], Awaitable[frozenset[str]]],
         drained: Callable[[], Awaitable[None]],
         abandon: Callable[[], None],
         stop: Callable[[Exception], None],
@@ -56,6 +62,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._admin = admin
         self._group_id = group_id
         self._consumer = consumer
+        self._name, self._instance_id, self._find_alive = name, instance_id, find_alive
+        self._member_id = ""
         self._drained = drained
         self._abandon = abandon
         self._end = stop
@@ -68,6 +76,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         """Let what is in flight be answered, then forget the partitions (aiokafka always revokes all)."""
         self._settled.clear()
         self._number += 1
+        await self._end_beside_twin()
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self._drained()
@@ -82,17 +91,28 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Find out how far each partition is answered."""
+        self._member_id = find_member_id(self._consumer())
         # What the leader noticed by itself needs no second rebalance.
         self._shared_out = self._partitions()
         try:
             found = await until_available("kafka", lambda: self._find_offsets(assigned))
-            self.owned = {id_: self._take(id_, *one) for id_, one in found.items()}
+            alive = await self._alive({name for _, metadata, *_ in found.values() for name in read_trying(metadata)})
+            self.owned = {id_: self._take(id_, one, alive) for id_, one in found.items()}
             log.info("partitions_assigned", partitions=_names(self.owned))
             for partition in self.owned.values():
                 await self._keep_stopped(partition)
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on without us
             self._end(error)
         self._settled.set()
+
+    async def _end_beside_twin(self) -> None:
+        """End the process where another one has taken its place in the group, under its own instance id."""
+        if not self._member_id or self._instance_id is None:
+            return
+        if await has_twin(self._admin, self._group_id, self._instance_id, self._member_id):
+            self._end(twin_error(self._instance_id))
+            # It ends aiokafka's task, which would join the group again now and take the place back.
+            raise asyncio.CancelledError
 
     async def watch(self) -> None:
         """Have the partitions shared out anew whenever a topic gets more of them, for ever.
@@ -199,11 +219,21 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         return {id_: (*committed.get(id_, (-1, "")), beginnings[id_], ends[id_]) for id_ in assigned}
 
-    def _take(self, id_: TopicPartition, offset: int, metadata: str, beginning: int, end: int) -> Partition:
+    async def _alive(self, names: Collection[str]) -> frozenset[str]:
+        """Which of the processes that began with a record and are not done with it did not die of it."""
+        if not names:
+            return frozenset()
+        # Our own is alive, though Postgres may be asked before it lists us.
+        return await until_available("postgres", lambda: self._find_alive(names)) | {self._name}
+
+    def _take(self, id_: TopicPartition, offsets: Offsets, alive: frozenset[str]) -> Partition:
         """The partition at its committed offset, stopped where that is wrong by now; at its beginning without one."""
+        offset, metadata, beginning, end = offsets
         if offset < 0:
             return Partition(id_, beginning, committed=beginning)
-        partition = Partition(id_, offset, trying=read_trying(metadata), committed=offset)
+        # One that lives lost its place in the group, or its commit was refused: that is no death.
+        dead = tuple(process for process in read_trying(metadata) if process not in alive)
+        partition = Partition(id_, offset, trying=dead, committed=offset)
         stopped = read_stopped(metadata)
         if stopped is not None:
             self._stop(partition, stopped, lasting=True)

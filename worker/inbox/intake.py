@@ -5,8 +5,9 @@ that can be tried again leaves this module, and what cannot stops the process.
 
 A record that kills the process must not kill one owner after another. So the first record of each partition runs alone
 after it was taken over, then batches grow, each answered and committed before the next is read: what kills the process
-must not take back what was done before it. Before a lone record is read, `trying n` is committed beside its offset.
-Found there with n = `TRYING_MAX`, the record gets `InternalError` and a dead letter, unrun.
+must not take back what was done before it. Before a lone record is read, the process's name is committed beside its
+offset, behind those of the processes that died meanwhile. Where the names of `TRYING_MAX` dead ones stand there, the
+record gets `InternalError` and a dead letter, unrun.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from worker.inbox.dead_letter import dead_letter
 from worker.inbox.decode import Refused, decode_record, find_command_id, refusal_reply
 from worker.inbox.offsets import commit, commit_answered
 from worker.inbox.parking import RETRY_S, ParkingLot, Waiting
-from worker.inbox.partitions import Partition
+from worker.inbox.partitions import Partition, trying_mark
 from worker.inbox.pipeline import Pipeline
 from worker.inbox.report import measured
 from worker.ledger.decide_batch import Failed, Outcome, Received
@@ -58,8 +59,9 @@ class Rules:
 
 @dataclass(slots=True)
 class Intake:
-    """The handler behind the command topics."""
+    """The handler behind the command topics. `name` is the process's own."""
 
+    name: str
     engine: AsyncEngine
     pipeline: Pipeline
     parking: ParkingLot
@@ -185,10 +187,10 @@ class Intake:
     async def _run_lone(self, partition: Partition, record: ConsumerRecord) -> None:
         """Run a partition's first record alone, with a mark beside its offset while it may kill the process."""
         partition.lone = False
-        if partition.trying >= TRYING_MAX:
+        if len(partition.trying) >= TRYING_MAX:
             await self._give_up(partition, record)
             return
-        mark, no_mark = f"trying {partition.trying + 1}", ""
+        mark, no_mark = trying_mark((*partition.trying, self.name)), ""
         if not await commit(self.consumer(), {partition.id: (record.offset, mark)}):
             # The record is dropped, so nothing behind it may run: all of it comes again with the next assignment.
             partition.owned = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,7 +19,8 @@ from aiokafka.errors import IllegalStateError
 
 BATCH_RECORDS_MAX = 500
 
-TRYING = re.compile(r"trying (\d{1,3})")
+# The processes that began with the record and did not come back; an earlier release wrote how many they were.
+TRYING = re.compile(r"trying (?:(?P<count>\d{1,3})|(?P<names>wallex-\S+(?: wallex-\S+)*))")
 STOPPED = "stopped: "
 """What a mark begins with that keeps a partition stopped, whoever owns it, until its offset is set by hand."""
 
@@ -29,16 +31,16 @@ log = structlog.get_logger(__name__)
 class Partition:
     """An owned partition.
 
-    `next_offset` is the next record's to be taken. `trying` is how often a process has begun with that record and not
-    come back. `limit` is how many records may be taken at once: the first alone, then ever more, so that a record that
-    kills its process is soon alone. `gap` is one that was seen once: the offset that was expected, and the one that
-    came. `mark` is the metadata that is committed beside its offset. `stopped_ms` is the oldest Kafka timestamp of what
-    stopped it, `taken_from` the offset of the first record that was handed over.
+    `next_offset` is the next record's to be taken. `trying` are the processes that have begun with that record and
+    died. `limit` is how many records may be taken at once: the first alone, then ever more, so that a
+    record that kills its process is soon alone. `gap` is one that was seen once: the offset that was expected, and the
+    one that came. `mark` is the metadata that is committed beside its offset. `stopped_ms` is the oldest Kafka
+    timestamp of what stopped it, `taken_from` the offset of the first record that was handed over.
     """
 
     id: TopicPartition
     next_offset: int
-    trying: int = 0
+    trying: tuple[str, ...] = ()
     limit: int = 1
     lone: bool = True
     owned: bool = True
@@ -136,7 +138,14 @@ def read_stopped(metadata: str) -> str | None:
     return metadata.removeprefix(STOPPED) if metadata.startswith(STOPPED) else None
 
 
-def read_trying(metadata: str) -> int:
-    """How many times a process began with the record at a committed offset, by that offset's metadata."""
+def trying_mark(processes: Iterable[str]) -> str:
+    """The metadata that says that these processes began with the record at a committed offset."""
+    return f"trying {' '.join(processes)}"
+
+
+def read_trying(metadata: str) -> tuple[str, ...]:
+    """Which processes began with the record at a committed offset, by that offset's metadata."""
     found = TRYING.fullmatch(metadata)
-    return int(found[1]) if found else 0
+    if found is None:
+        return ()
+    return ("unknown",) * int(found["count"]) if found["count"] else tuple(found["names"].split(" "))

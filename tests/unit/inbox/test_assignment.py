@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
@@ -17,6 +20,8 @@ from worker.inbox.offsets import commit_answered
 from worker.inbox.partitions import Partition
 
 ONE, OTHER = TopicPartition("commands", 0), TopicPartition("commands", 1)
+NAME, INSTANCE, ALIVE = "wallex-here-1-2", "web-1", "wallex-alive-1-2"
+UUID, OTHER_UUID = "0b6d2c1e-4c5f-4a36-9f6e-0d2f6f2b6a55", "5e0c9a51-7e42-4a4c-8f5d-52b9d0a3c1f7"
 
 
 class Consumer:
@@ -27,6 +32,8 @@ class Consumer:
         self.paused: list[TopicPartition] = []
         self.commits: dict[TopicPartition, tuple[int, str]] = {}
         self.beginning, self.end = 0, 1000
+        self.members: list[str] = []
+        self._coordinator = SimpleNamespace(member_id=f"{INSTANCE}-{UUID}")
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.seeks.append((partition, offset))
@@ -46,6 +53,11 @@ class Consumer:
     async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
         self.commits |= offsets
 
+    async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
+        """As the admin client has it: of each member its id first."""
+        group = (0, groups[0], "Stable", "consumer", "sticky", [(one, "client", "/host") for one in self.members], 0)
+        return [SimpleNamespace(groups=[group])]
+
     async def list_consumer_group_offsets(self, _group: str, partitions: list[TopicPartition]) -> Any:
         """As the admin client has them: those of `partitions` that are committed."""
         return {id_: self.commits[id_] for id_ in partitions if id_ in self.commits}
@@ -57,12 +69,24 @@ class Owner:
     def __init__(self) -> None:
         self.consumer = Consumer()
         unused: Any = AsyncMock()
+        self.ended: list[Exception] = []
         admin: Any = self.consumer
         self.assignment = Assignment(
-            admin, "group", lambda: self.consumer, drained=unused, abandon=MagicMock(), stop=unused
+            admin,
+            "group",
+            lambda: self.consumer,
+            name=NAME,
+            instance_id=INSTANCE,
+            find_alive=self.find_alive,
+            drained=unused,
+            abandon=MagicMock(),
+            stop=self.ended.append,
         )
         self.assignment.owned = {id_: Partition(id_, 10, committed=10) for id_ in (ONE, OTHER)}
         self.assignment._settled.set()
+
+    async def find_alive(self, names: Collection[str]) -> frozenset[str]:
+        return frozenset(names) & {ALIVE}
 
     async def take_anew(self) -> dict[TopicPartition, Partition]:
         """The partitions as they are after a rebalance, or in the next process."""
@@ -159,7 +183,46 @@ async def test_an_offset_that_is_not_in_the_log_stops_its_partition_alone(owner,
     owned = await owner.take_anew()
 
     assert owned[ONE].stopped_why == why
-    assert (owned[OTHER].next_offset, owned[OTHER].trying, owned[OTHER].stopped_at) == (7, 2, None)
+    assert (owned[OTHER].next_offset, owned[OTHER].trying, owned[OTHER].stopped_at) == (7, ("unknown",) * 2, None)
+
+
+async def test_of_the_processes_that_began_with_a_record_the_dead_ones_count(owner):
+    """One that lives lost its place in the group, or its commit was refused; so did the one that finds itself."""
+    owner.consumer.commits = {ONE: (7, f"trying {ALIVE} wallex-b-1-2 {NAME}"), OTHER: (7, f"trying {NAME}")}
+
+    owned = await owner.take_anew()
+
+    assert (owned[ONE].trying, owned[OTHER].trying) == (("wallex-b-1-2",), ())
+
+
+@pytest.mark.parametrize(
+    ("members", "ends"),
+    [
+        ([], False),
+        ([f"{INSTANCE}-{UUID}"], False),
+        ([f"{INSTANCE}-2-{OTHER_UUID}", f"aiokafka-{OTHER_UUID}"], False),
+        ([f"{INSTANCE}-{OTHER_UUID}"], True),
+    ],
+    ids=["gone", "ourselves", "others", "a twin"],
+)
+async def test_a_process_whose_place_another_one_has_taken_ends_and_does_not_take_it_back(owner, members, ends):
+    """Two under one instance id would take their partitions from each other for ever."""
+    await owner.take_anew()
+    owner.consumer.members = members
+
+    with suppress(asyncio.CancelledError):
+        await owner.take_anew()
+
+    assert [f"KAFKA_GROUP_INSTANCE_ID={INSTANCE}" in str(error) for error in owner.ended] == [True] * ends
+
+
+async def test_the_first_time_it_joins_a_process_takes_the_place_of_the_one_before_it(owner):
+    """One that was killed stays in the group until its session runs out."""
+    owner.consumer.members = [f"{INSTANCE}-{OTHER_UUID}"]
+
+    await owner.take_anew()
+
+    assert owner.ended == []
 
 
 async def test_a_partition_without_a_committed_offset_begins_at_its_first_record(owner):

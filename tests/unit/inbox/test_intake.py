@@ -15,7 +15,7 @@ from worker.inbox.partitions import Partition
 async def test_nothing_of_a_partition_runs_behind_a_record_that_was_dropped():
     """A refused mark drops the lone record: those behind it would overtake it."""
     partition = Partition(TopicPartition("wallet.commands", 0), 0)
-    intake = Intake(MagicMock(), AsyncMock(), ParkingLot(MagicMock()), MagicMock(), MagicMock(), MagicMock())
+    intake = Intake("this", MagicMock(), AsyncMock(), ParkingLot(MagicMock()), MagicMock(), MagicMock(), MagicMock())
     records = [SimpleNamespace(offset=offset, value=b"", timestamp=0) for offset in range(3)]
 
     with (

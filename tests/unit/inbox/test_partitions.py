@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from worker.inbox.partitions import BATCH_RECORDS_MAX, Partition, read_trying
+from worker.inbox.partitions import BATCH_RECORDS_MAX, Partition, read_trying, trying_mark
 
 FIRST = 100
 
@@ -105,23 +105,33 @@ def test_batches_grow_from_one_record():
 
 
 @pytest.mark.parametrize(
-    ("metadata", "times"),
+    ("metadata", "processes"),
     [
-        ("", 0),
-        ("trying 1", 1),
-        ("trying 3", 3),
-        ("trying 999", 999),
-        ("trying", 0),
-        ("trying x", 0),
-        ("trying 1\n", 0),
-        ("trying -1", 0),
-        ("trying 1000", 0),
-        ("by hand", 0),
+        ("", ()),
+        ("trying wallex-a-1-2", ("wallex-a-1-2",)),
+        ("trying wallex-a-1-2 wallex-b-1-2", ("wallex-a-1-2", "wallex-b-1-2")),
+        ("trying 1", ("unknown",)),
+        ("trying 3", ("unknown",) * 3),
+        ("trying", ()),
+        ("trying x", ()),
+        ("trying wallex-a-1-2 x", ()),
+        ("trying wallex-a-1-2\n", ()),
+        ("trying 1\n", ()),
+        ("trying -1", ()),
+        ("trying 1000", ()),
+        ("by hand", ()),
     ],
 )
-def test_only_our_own_mark_beside_an_offset_counts(metadata, times):
-    """Other tools write metadata as well."""
-    assert read_trying(metadata) == times
+def test_only_our_own_mark_beside_an_offset_counts(metadata, processes):
+    """Other tools write metadata as well; an earlier release wrote a number."""
+    assert read_trying(metadata) == processes
+
+
+def test_a_mark_that_is_written_is_read_again():
+    """With the names of all processes, in their order."""
+    processes = ("wallex-web-1.local-7-1764592000123", "wallex-b-1-2")
+
+    assert read_trying(trying_mark(processes)) == processes
 
 
 class Answering(RuleBasedStateMachine):
