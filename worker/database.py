@@ -2,7 +2,8 @@
 
 Each session is bounded: it waits at most `LOCK_TIMEOUT_MS` for a lock, runs a statement for at most
 `STATEMENT_TIMEOUT_MS`, and holds its locks idle for at most `IDLE_IN_TRANSACTION_TIMEOUT_MS`. A commit is on the disk
-before it is acknowledged. A connection whose state is not known (cancelled, timed out, cut, a transaction left open) is
+before it is acknowledged. A server, a database or a schema that is not what this program needs is refused as it is
+connected to (`Fatal`). A connection whose state is not known (cancelled, timed out, cut, a transaction left open) is
 ended, never given back to the pool: Postgres rolls its transaction back, unless a `COMMIT` was on its way. That one's
 outcome is unknown, and is found out by running the same command ids again.
 """
@@ -24,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from worker.codecs import set_codecs
 from worker.errors import Fatal, Unavailable
 from worker.postgres_errors import from_postgres
+from worker.schema import refuse_schema, refuse_server
 from worker.settings import Settings
 
 RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # generic in the stubs only
@@ -61,7 +63,8 @@ def create_engine(
 ) -> AsyncEngine:
     """Return an engine of so many connections; none is made before its first use, and `dispose()` ends them.
 
-    `name` is under what Postgres lists its sessions (`application_name`), of 63 bytes at most.
+    `name` is under what Postgres lists its sessions (`application_name`), of 63 bytes at most. Its
+    first use raises `Fatal` where the schema is not the one that this program needs.
     """
     command_timeout_s = COMMAND_TIMEOUT_S + (statement_timeout_ms - STATEMENT_TIMEOUT_MS) / 1_000
     engine = create_async_engine(
@@ -72,7 +75,7 @@ def create_engine(
         connect_args=_connect_args(settings, statement_timeout_ms, name) | {"command_timeout": command_timeout_s},
         hide_parameters=True,
     )
-    return _watched(engine, settings)
+    return _watched(engine, settings, needs_schema=True)
 
 
 def create_migration_engine(settings: Settings) -> AsyncEngine:
@@ -84,7 +87,7 @@ def create_migration_engine(settings: Settings) -> AsyncEngine:
         connect_args=_connect_args(migrator, MIGRATION_STATEMENT_TIMEOUT_MS),
         hide_parameters=True,
     )
-    return _watched(engine, settings)
+    return _watched(engine, settings, needs_schema=False)
 
 
 def database_url(settings: Settings) -> sa.URL:
@@ -208,12 +211,29 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
     return context
 
 
-def _watched(engine: AsyncEngine, settings: Settings) -> AsyncEngine:
-    """Give each connection our codecs; with `DB_LOGGING`, log every statement, raw ones as well, without parameters."""
+def _watched(engine: AsyncEngine, settings: Settings, *, needs_schema: bool) -> AsyncEngine:
+    """Give each connection our codecs, and end it where it leads to what is not needed.
+
+    With `DB_LOGGING`, log every statement, raw ones as well, without parameters.
+    """
+    # Once a process: another one may migrate the database while this one runs.
+    is_checked = not needs_schema
+
+    async def ready(raw: RawConnection) -> None:
+        nonlocal is_checked
+        try:
+            refuse_server(raw)
+            if not is_checked:
+                await refuse_schema(raw)
+                is_checked = True
+        except BaseException:
+            raw.terminate()
+            raise
+        await set_codecs(raw)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(dbapi_connection: Any, _record: Any) -> None:
-        dbapi_connection.run_async(set_codecs)
+        dbapi_connection.run_async(ready)
 
     if settings.db_logging:
 

@@ -21,6 +21,8 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection
 
 from worker.database import LOCK_TIMEOUT_MS, create_migration_engine
+from worker.errors import Fatal
+from worker.schema import say_newer
 from worker.settings import Settings, SettingsError
 from worker.tables import metadata
 
@@ -37,6 +39,7 @@ RUNTIME_GRANTS = {
     "holds": "SELECT, INSERT, UPDATE",
     "ledger": "SELECT, INSERT",
     "commands": "SELECT, INSERT",
+    "alembic_version": "SELECT",
 }
 
 T = TypeVar("T")
@@ -52,7 +55,11 @@ class Migration:
 
 
 async def run_migrations(settings: Settings) -> list[Migration]:
-    """Run the pending migrations and grant the runtime role its rights; return those that were pending."""
+    """Run the pending migrations and grant the runtime role its rights; return those that were pending.
+
+    As everything here that reads the database, it raises `Fatal` for a schema that is newer than `migrations/`, and for
+    a server or database that cannot hold the wallets (`worker.schema`).
+    """
 
     def upgrade(config: Config) -> list[Migration]:
         pending = [migration for migration in _list(config) if not migration.applied]
@@ -145,6 +152,10 @@ def _list(config: Config) -> list[Migration]:
     connection = config.attributes["connection"]
     scripts = ScriptDirectory.from_config(config)
     heads = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in scripts.walk_revisions()}
+    for head in heads:
+        if head not in known:
+            raise Fatal(say_newer(head))
     # Alembic manages the transaction of what comes next itself, and only on a connection that is in none.
     connection.rollback()
     applied = {script.revision for script in scripts.iterate_revisions(heads, "base")}

@@ -42,6 +42,8 @@ def from_postgres(error: Exception) -> WallexError | None:
         # SQLAlchemy wraps the driver's error twice, and adds lines to its text.
         error = error.orig.__cause__
     text = f"{type(error).__name__}: {error}"
+    if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+        text += ": the schema is not the one that this program needs, `wallex migrate show` says what is pending"
     if isinstance(error, _NOT_TRUSTED):
         return not_trusted("Postgres", text, "DB_HOST, DB_USERNAME, DB_PASSWORD, DB_SSL and DB_SSL_CA")
     for types, meaning in _MEANINGS:

@@ -214,8 +214,8 @@ class Process:
                     await sync_tables(self._settings)
                 if self._settings.db_run_migrations:
                     await run_migrations(self._settings)
-                async with raw_connection(self.engine) as connection:
-                    await connection.execute("SELECT FROM wallets, holds, ledger, commands LIMIT 0")
+                async with raw_connection(self.engine):
+                    pass
             except Exception as error:
                 raise from_postgres(error) or error from error
 

@@ -19,6 +19,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+SCHEMA_REVISION = "0003"
+"""The last migration: what makes these tables."""
+
 metadata = sa.MetaData(naming_convention=NAMING)
 
 MONEY = sa.Numeric(19, 4)

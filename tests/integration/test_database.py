@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from tests.support.postgres import administrator, empty_database
+from tests.support.postgres import administrator, migrated_database
 from worker.database import create_engine, raw_connection, raw_transaction
 from worker.health import Watched
 from worker.settings import Settings
@@ -18,7 +18,7 @@ from worker.settings import Settings
 
 @pytest.fixture
 async def environment(stack) -> AsyncIterator[dict[str, str]]:
-    async with empty_database(stack.environment()) as own:
+    async with migrated_database(stack.environment()) as own:
         async with administrator(own, own["DB_NAME"]) as admin:
             await admin.execute("CREATE TABLE marks (name text PRIMARY KEY)")
         yield own

@@ -22,11 +22,13 @@ TEMPLATE_TURN = 0x54455354
 
 
 @asynccontextmanager
-async def empty_database(environment: Mapping[str, str], template: str = "template1") -> AsyncIterator[dict[str, str]]:
-    """Create a database, give `environment` with its name, and drop it whoever is still connected."""
+async def empty_database(
+    environment: Mapping[str, str], template: str = "template1", options: str = ""
+) -> AsyncIterator[dict[str, str]]:
+    """Create a database with `options`, give `environment` with its name; drop it whoever is still connected."""
     name = f"test_{uuid4().hex}"
     async with administrator(environment) as admin:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} {options}")
     try:
         yield {**environment, "DB_NAME": name}
     finally:

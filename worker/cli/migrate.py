@@ -15,6 +15,8 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from worker import migration
+from worker.cli.output import fail
+from worker.errors import WallexError
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
 
@@ -83,7 +85,7 @@ def _settings() -> Iterator[Settings]:
     configure_logs(settings.log_level)
     try:
         yield settings
-    except (OSError, DBAPIError, CommandError) as error:
+    except (OSError, DBAPIError, CommandError, WallexError) as error:
         # A driver's error has its server's own words; SQLAlchemy's text around them would show the statement.
         reason = error.orig if isinstance(error, DBAPIError) else error
         where = f"{settings.db_host}:{settings.db_port}/{settings.db_name}"
