@@ -75,6 +75,11 @@ def _uri(*schemes: str) -> Callable[[SecretUri], SecretUri]:
     return check
 
 
+def _for_esdbclient(uri: SecretUri) -> SecretUri:
+    """`esdbclient` knows the scheme by KurrentDB's earlier name only."""
+    return SecretUri(re.sub(r"^kurrentdb", "esdb", uri.get_secret_value()))
+
+
 def _topic(name: str) -> str:
     if not TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
         raise ValueError("expected a Kafka topic name: 1 to 249 letters, digits, '.', '_' or '-'")
@@ -140,16 +145,18 @@ class Settings(BaseModel):
     kafka_group_instance_id: str | None = None
     kafka_replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
 
-    kurrentdb_uri: Annotated[SecretUri, AfterValidator(_uri("esdb", "esdb+discover"))] = SecretUri(
-        "esdb://localhost:2113?Tls=false"
-    )
+    kurrentdb_uri: Annotated[
+        SecretUri,
+        AfterValidator(_uri("kurrentdb", "kurrentdb+discover", "esdb", "esdb+discover")),
+        AfterValidator(_for_esdbclient),
+    ] = SecretUri("esdb://localhost:2113?Tls=false")
     elasticsearch_url: Annotated[SecretUri, AfterValidator(_uri("http", "https"))] = SecretUri("http://localhost:9200")
     redis_url: Annotated[SecretUri, AfterValidator(_uri("redis", "rediss"))] = SecretUri("redis://localhost:6379/0")
 
     command_topics: Annotated[tuple[Topic, ...], BeforeValidator(_split)] = ("wallet.commands",)
     reply_topic: Topic = "wallet.replies"
     reply_topic_pattern: Annotated[re.Pattern[str], BeforeValidator(_pattern)] = re.compile(r"^wallet\.replies(\..+)?$")
-    """A `reply_to` is allowed if this matches the whole of it (`fullmatch`)."""
+    """A `reply_to` is allowed if this matches the whole of it (`fullmatch`), as it does of `reply_topic`."""
     schedule_topic: Topic = "wallet.schedule"
     dlq_topic: Topic = "wallet.commands.dlq"
     max_command_bytes: Annotated[int, Field(ge=1, le=COMMAND_BYTES_CEILING)] = 64 * 1024
@@ -172,12 +179,20 @@ class Settings(BaseModel):
     def load(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings from `environment`, raising `SettingsError` with one line if any of them is wrong."""
         values = {name: environment[name.upper()] for name in cls.model_fields if environment.get(name.upper())}
+        problems = [
+            f"{name.upper()}={value[:VALUE_SHOWN_MAX]}: expected no quotes, which `docker run --env-file` leaves there"
+            for name, value in values.items()
+            if _is_quoted(value) and not _is_secret(name)
+        ]
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(_explain(dict(problem)) for problem in error.errors())
+            problems += [_explain(dict(problem)) for problem in error.errors()]
+        else:
+            if not problems:
+                return settings
         # Raised out here: a chained ValidationError would carry the values, passwords among them.
-        raise SettingsError(f"wrong settings: {problems}")
+        raise SettingsError(f"wrong settings: {'; '.join(problems)}")
 
     def as_migrator(self) -> Settings:
         """Return these settings with the migrator's database user in place of the runtime's."""
@@ -238,6 +253,11 @@ class Settings(BaseModel):
             for variable, topic in uses
             if count[topic] > 1
         ]
+        if not self.reply_topic_pattern.fullmatch(self.reply_topic):
+            problems.append(
+                f"REPLY_TOPIC_PATTERN={self.reply_topic_pattern.pattern[:VALUE_SHOWN_MAX]!r} does not match the whole "
+                f"of REPLY_TOPIC={self.reply_topic!r}: expected a pattern that does"
+            )
         # Otherwise whoever sends a command could have its reply written where commands, ticks or dead letters are read.
         return problems + [
             f"REPLY_TOPIC_PATTERN matches {topic!r} of {variable}: expected one that matches reply topics only"
@@ -254,6 +274,10 @@ def _explain(problem: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     shown = "" if _is_secret(name) else f"={str(problem['input'])[:VALUE_SHOWN_MAX]!r}"
     return f"{name.upper()}{shown}: {message}"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
 def _is_secret(name: str) -> bool:

@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from tests.support.commands import create_wallet, credit, new_id, record_of
+from tests.support.postgres import administrator
 from tests.support.replies import code
 from tests.support.workers import Worker
 from tests.support.world import World
@@ -88,3 +89,38 @@ async def test_a_compacted_command_topic_stops_the_worker(world):
     line = await stopping(world)
 
     assert "cleanup.policy=compact" in line
+
+
+WRONG_ADDRESSES = {
+    "database": (lambda told: {"DB_NAME": "nowhere"}, ('database "nowhere" does not exist', "DB_NAME")),
+    "Postgres without TLS": (lambda told: {"DB_SSL": "true"}, ("rejected SSL upgrade", "DB_SSL")),
+    "KurrentDB without TLS": (
+        lambda told: {"KURRENTDB_URI": told["KURRENTDB_URI"].replace("://", "://u:p@").replace("=false", "=true")},
+        ("WRONG_VERSION_NUMBER", "KURRENTDB_URI"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("told", "said"), WRONG_ADDRESSES.values(), ids=WRONG_ADDRESSES)
+async def test_what_waiting_does_not_mend_stops_the_worker(world, told, said):
+    """The servers answer, and say that they do not have what is asked for: a process's settings do not change."""
+    world.environment |= told(world.environment)
+
+    line = await stopping(world)
+
+    assert all(part in line for part in said), line
+
+
+async def test_a_role_that_may_not_connect_stops_the_worker(world):
+    """What its own role lacks is said to the connection, and does not pass either."""
+    role, database = f"role_{new_id()[:8]}", world.environment["DB_NAME"]
+    async with administrator(world.environment) as admin:
+        await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+        await admin.execute(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    world.environment |= {"DB_USERNAME": role, "DB_PASSWORD": "secret"}
+
+    line = await stopping(world)
+
+    async with administrator(world.environment | {"DB_USERNAME": "postgres", "DB_PASSWORD": "postgres"}) as admin:
+        await admin.execute(f"DROP ROLE {role}")
+    assert "permission denied for database" in line and "DB_USERNAME" in line

@@ -62,6 +62,19 @@ def test_an_empty_variable_is_not_set():
     assert Settings.load({"DB_HOST": "", "KAFKA_GROUP_INSTANCE_ID": ""}) == Settings.load({})
 
 
+@pytest.mark.parametrize("discover", ["", "+discover"])
+def test_kurrentdb_goes_by_either_of_its_names(discover):
+    """Its own pages say `kurrentdb://`; the client knows the earlier name."""
+    settings = Settings.load({"KURRENTDB_URI": f"kurrentdb{discover}://kurrentdb:secret@host:2113?tls=true"})
+
+    assert settings.kurrentdb_uri.get_secret_value() == f"esdb{discover}://kurrentdb:secret@host:2113?tls=true"
+
+
+def test_a_password_may_be_quoted():
+    """Who chose it is not asked for its form."""
+    assert Settings.load({"DB_PASSWORD": "'pass'"}).db_password.get_secret_value() == "'pass'"
+
+
 def test_settings_do_not_change():
     """What was checked at the start stays as it was checked."""
     with pytest.raises(ValidationError, match="frozen"):
@@ -90,7 +103,7 @@ def test_every_wrong_variable_is_named_in_one_line():
         ({"KAFKA_SSL_CAFILE": __file__}, "KAFKA_SSL_CAFILE is set, but KAFKA_SECURITY_PROTOCOL=PLAINTEXT"),
         ({"KAFKA_SASL_MECHANISM": "MAGIC"}, "KAFKA_SASL_MECHANISM='MAGIC': expected 'PLAIN'"),
         ({"KAFKA_REPLICATION_FACTOR": "0"}, "KAFKA_REPLICATION_FACTOR='0'"),
-        ({"KURRENTDB_URI": "http://localhost:2113"}, "KURRENTDB_URI: expected a URI that begins with esdb://"),
+        ({"KURRENTDB_URI": "http://localhost:2113"}, "KURRENTDB_URI: expected a URI that begins with kurrentdb://"),
         ({"ELASTICSEARCH_URL": "localhost:9200"}, "ELASTICSEARCH_URL: expected a URI that begins with http://"),
         ({"REDIS_URL": "redis://"}, "REDIS_URL: expected a URI that begins with redis://"),
         ({"COMMAND_TOPICS": "good,not good"}, "COMMAND_TOPICS='not good': expected a Kafka topic name"),
@@ -100,6 +113,11 @@ def test_every_wrong_variable_is_named_in_one_line():
         ({"COMMAND_TOPICS": "a,a"}, "COMMAND_TOPICS names 'a', which another use has"),
         ({"REPLY_TOPIC": "wallet.commands"}, "REPLY_TOPIC names 'wallet.commands', which another use has"),
         ({"REPLY_TOPIC_PATTERN": "("}, "REPLY_TOPIC_PATTERN='(': expected a regular expression"),
+        ({"REPLY_TOPIC_PATTERN": r"replies\..+"}, "REPLY_TOPIC_PATTERN='replies\\\\..+' does not match the whole of"),
+        ({"REPLY_TOPIC": "answers"}, "does not match the whole of REPLY_TOPIC='answers'"),
+        ({"REPLY_TOPIC_PATTERN": r"'^wallet\.replies(\..+)?$'"}, "(\\..+)?$': expected no quotes"),
+        ({"KAFKA_GROUP_ID": '"mine"', "DLQ_TOPIC": "'dead'"}, 'KAFKA_GROUP_ID="mine": expected no quotes, '),
+        ({"KURRENTDB_URI": "'esdb://localhost:2113'"}, "KURRENTDB_URI: expected a URI that begins with kurrentdb://"),
         ({"REPLY_TOPIC_PATTERN": r"wallet\..+"}, "REPLY_TOPIC_PATTERN matches 'wallet.commands' of COMMAND_TOPICS"),
         ({"MAX_COMMAND_BYTES": "1000000"}, "MAX_COMMAND_BYTES='1000000'"),
     ],

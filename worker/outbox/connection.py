@@ -21,6 +21,7 @@ from worker.settings import redact_uri
 
 # gRPC has no type for these: they stand in the text of its, and so of esdbclient's, errors.
 _REFUSALS = (
+    "WRONG_VERSION_NUMBER",  # what answers speaks no TLS
     "CERTIFICATE_VERIFY_FAILED",
     "is not in peer certificate",
     "StatusCode.UNAUTHENTICATED",
@@ -110,7 +111,7 @@ def refusal(error: BaseException) -> Fatal | None:
     """What to say where KurrentDB refuses our credentials, or its certificate does not verify; None for all else."""
     if not any(sign in str(error) for sign in _REFUSALS):
         return None
-    return not_trusted("KurrentDB", _reason(error), "the user, password, host and tlsCaFile of KURRENTDB_URI")
+    return not_trusted("KurrentDB", _reason(error), "the user, password, host, tls and tlsCaFile of KURRENTDB_URI")
 
 
 def _reason(error: BaseException) -> str:
