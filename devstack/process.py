@@ -13,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.settings import Settings
+
 # The shell ends at once, so that the server is an orphan (nobody's zombie), in a session of its own.
 SPAWN = 'log=$1; shift; setsid "$@" </dev/null >>"$log" 2>&1 & echo $!'
 STATE, START_TICKS = 0, 19  # places in /proc/PID/stat behind the command's name
@@ -27,9 +29,19 @@ class Process:
 
 
 def spawn(command: list[str], folder: Path, log: Path) -> Process | None:
-    """Start `command` in `folder`, its output appended to `log`; return it, or None where it ended at once."""
+    """Start `command` in `folder`, its output appended to `log`; return it, or None where it ended at once.
+
+    It sees the environment without Wallex's own variables: KurrentDB takes each `KURRENTDB_…` for an option of its own,
+    and does not start with one that it does not know.
+    """
+    others = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     started = subprocess.run(
-        ["sh", "-c", SPAWN, "sh", str(log), *command], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+        ["sh", "-c", SPAWN, "sh", str(log), *command],
+        cwd=folder,
+        env=others,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return find(int(started.stdout))
 

@@ -212,6 +212,19 @@ def test_what_is_missing_is_named_in_one_line(new_stack: NewStack, tmp_path: Pat
     assert "apt-get install maven" in done.stderr
 
 
+def test_servers_see_none_of_wallexs_variables(new_stack: NewStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever exported them for Wallex starts servers, which take `KURRENTDB_…` and `KAFKA_…` for their own options."""
+    for name, value in {"KURRENTDB_URI": "esdb://elsewhere", "KAFKA_GROUP_ID": "mine", "UNRELATED": "kept"}.items():
+        monkeypatch.setenv(name, value)
+    stack = new_stack()
+
+    stack.up(["kurrentdb"])
+
+    seen = Path(f"/proc/{stack.pid('kurrentdb')}/environ").read_text().split("\0")
+    assert "UNRELATED=kept" in seen
+    assert not [one for one in seen if one.startswith(("KURRENTDB_", "KAFKA_"))]
+
+
 def test_an_unknown_server_is_refused_with_the_names_that_there_are(new_stack: NewStack) -> None:
     """A slip of the pen starts nothing."""
     stack = new_stack()
