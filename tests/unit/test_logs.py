@@ -98,6 +98,27 @@ def test_a_library_that_repeats_itself_is_heard_once_a_minute(monkeypatch):
     assert told[3:] == [("command_failed", None)] * 3, "of our own lines none is held back"
 
 
+def test_what_passes_by_itself_while_topics_are_made_is_said_only_if_it_lasts(monkeypatch):
+    """At a first start aiokafka calls it an error that a topic or a coordinator is not there yet."""
+    stream, now = io.StringIO(), 1000.0
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    configure_logs("INFO", stream)
+    library = logging.getLogger("aiokafka.cluster")
+
+    library.error("Topic %s not found in cluster metadata", "wallet.schedule")
+    now += logs.PASSING_S - 1
+    library.error("Topic %s not found in cluster metadata", "wallet.schedule")
+    library.error("Topic %s is not authorized for this client", "wallet.schedule")
+    at_first = len(lines(stream))
+    now += 2
+    library.error("Topic %s not found in cluster metadata", "wallet.schedule")
+
+    assert at_first == 1
+    assert [(line["event"], line.get("repeated")) for line in lines(stream)[1:]] == [
+        ("Topic wallet.schedule not found in cluster metadata", 2)
+    ]
+
+
 def test_lines_below_the_level_are_left_out():
     """LOG_LEVEL counts for ours too."""
     stream = io.StringIO()

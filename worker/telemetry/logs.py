@@ -30,6 +30,10 @@ TALKATIVE = (
 )
 REPEAT_S = 60.0
 """A library says the same no more often: aiokafka has a line for each attempt to reach a broker that is away."""
+PASSING = frozenset({"Topic %s not found in cluster metadata", "Group Coordinator Request failed: %s"})
+"""Errors of aiokafka's while a new topic, or the first group of a new broker, is being made: nothing is wrong then."""
+PASSING_S = 30.0
+"""What of them is still said so much later is said here as well."""
 KINDS_MAX = 500
 """So many kinds of lines are told apart."""
 
@@ -70,7 +74,7 @@ def configure_logs(level: str, stream: TextIO | None = None) -> None:
 
 
 class _Seldom(logging.Filter):
-    """Lets a talkative library's line pass once in `REPEAT_S`, whatever the values in its text."""
+    """Lets a talkative library's line pass once in `REPEAT_S`, whatever its values; `PASSING` ones later."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +85,9 @@ class _Seldom(logging.Filter):
             return True
         kind = record.name, record.levelno, str(record.msg)
         now = time.monotonic()
-        said_at, repeated = self._kinds.get(kind, (-REPEAT_S, 0))
+        # As if said before, so that it is due again once it has lasted.
+        never = now - REPEAT_S + PASSING_S if record.msg in PASSING else -REPEAT_S
+        said_at, repeated = self._kinds.setdefault(kind, (never, 0))
         if now - said_at < REPEAT_S:
             self._kinds[kind] = said_at, repeated + 1
             return False
