@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from tests.support.commands import create_wallet, credit, new_id, record_of
@@ -89,6 +91,49 @@ async def test_a_compacted_command_topic_stops_the_worker(world):
     line = await stopping(world)
 
     assert "cleanup.policy=compact" in line
+
+
+async def test_a_topic_that_takes_less_than_is_sent_there_stops_the_worker(world):
+    """A dead letter that is cut to fit cannot be replayed; a reply that does not fit stops its partition."""
+    narrow = f"{world.dlq_topic}.narrow"
+    await world.create_topic(narrow, **{"max.message.bytes": "100000"})
+    world.environment["DLQ_TOPIC"] = narrow
+
+    line = await stopping(world)
+
+    assert f"{narrow} has max.message.bytes=100000" in line and "DLQ_TOPIC" in line
+
+
+async def test_production_refuses_topics_that_one_broker_can_lose(world):
+    """There is one broker here, so each topic has one copy; nor does a worker make such topics there itself."""
+    world.environment["ENVIRONMENT"] = "production"
+    refused = await stopping(world)
+
+    missing = f"{world.dlq_topic}.missing"
+    world.environment["DLQ_TOPIC"] = missing
+    not_made = await stopping(world)
+
+    assert f"{world.command_topic} has one copy" in refused and "ENVIRONMENT=production" in refused
+    assert missing in not_made and "KAFKA_REPLICATION_FACTOR" in not_made
+    assert missing not in await world.admin.list_topics()
+
+
+async def test_the_workers_own_topics_keep_dead_letters_and_say_what_they_lack(world):
+    """Made where they are missing. One line says what one broker cannot give, and that commands have one partition."""
+    commands, letters = f"{world.command_topic}.one", f"{world.dlq_topic}.made"
+    await world.admin.create_topics([NewTopic(commands, 1, 1)])
+    world.environment |= {"DLQ_TOPIC": letters, "COMMAND_TOPICS": commands}
+
+    worker = world.start("a")
+    await worker.assigned()
+
+    (line,) = worker.lines("topics_not_as_expected")
+    assert f"the topic {commands} has one partition" in str(line["problems"])
+    assert f"the topic {letters} has one copy" in str(line["problems"])
+    (answer,) = await world.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, letters)])
+    assert {entry[0]: entry[1] for entry in answer.resources[0][4]}["retention.ms"] == "-1"
+    assert worker.said_of_servers() == []
+    assert await worker.stop() == 0
 
 
 WRONG_ADDRESSES = {

@@ -13,6 +13,8 @@ from worker.outbox.publish import Message
 VALUE_BYTES_MAX = 512 * 1024
 HEADER_BYTES_MAX = 256 * 1024
 """Of the headers that the record came with: with value and key this stays below Kafka's usual limit of a mebibyte."""
+LETTER_BYTES_MAX = VALUE_BYTES_MAX + HEADER_BYTES_MAX + envelope.KEY_BYTES_MAX + 16 * 1024
+"""The largest letter, with what the worker says in its headers."""
 SHORTER_BY = 4
 """A topic that takes only smaller records does not say how small: the value is cut to a fraction each time."""
 VALUE_BYTES_MIN = 1024
