@@ -30,8 +30,8 @@ def refuse_server(connection: RawConnection) -> None:
     version = connection.get_server_version()
     if version.major < POSTGRES_MAJOR_MIN:
         raise Fatal(
-            f"Postgres is of version {version.major}.{version.minor}: expected {POSTGRES_MAJOR_MIN} or later; upgrade "
-            "it, or check DB_HOST and DB_PORT"
+            f"Postgres is of version {version.major}: expected {POSTGRES_MAJOR_MIN} or later; upgrade it, or check "
+            "DB_HOST and DB_PORT"
         )
     encoding = connection.get_settings().server_encoding
     if encoding != ENCODING:
