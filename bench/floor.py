@@ -25,7 +25,7 @@ from worker.contracts.commands import COMMAND
 from worker.contracts.envelope import Envelope
 from worker.database import RawConnection, create_engine, raw_connection
 from worker.domain.decide import wallet_ids
-from worker.domain.reading import fingerprint
+from worker.domain.fingerprint import fingerprint
 from worker.domain.wallet import Book, Wallet
 from worker.ledger.decide_batch import Decided, Received, RecordedCommand, decide_batch
 from worker.ledger.entry import Entry

@@ -25,7 +25,7 @@ from worker.contracts.commands import Command
 from worker.contracts.envelope import Envelope
 from worker.contracts.replies import Reply
 from worker.database import create_engine
-from worker.domain.reading import fingerprint
+from worker.domain.fingerprint import fingerprint
 from worker.errors import Conflict, EventConcurrencyError
 from worker.ledger.asked import accepted, read_command, read_id
 from worker.ledger.batch import run_in

@@ -114,6 +114,7 @@ ledger = sa.Table(
     sa.Column("correlation_id", sa.Text, comment="text, or hexadecimal where it was not UTF-8"),
     sa.Column("traceparent", sa.String(64)),
     sa.Column("occurred_at", TIME, nullable=False),
+    sa.Column("format", sa.SmallInteger, nullable=False, server_default="1", comment="of the row and of its event"),
     # Few entries: where the wallet's metadata as of a version is looked up, without walking all entries before it.
     sa.Index(
         "ix_ledger_wallet_metadata", "wallet_id", "version", postgresql_where=sa.text("wallet_metadata IS NOT NULL")
@@ -134,4 +135,5 @@ commands = sa.Table(
     sa.Column("error_code", sa.String(32), comment="of a rejection"),
     sa.Column("reply", sa.Text, nullable=False, comment="repeated byte for byte"),
     sa.Column("received_at", TIME, nullable=False),
+    sa.Column("fingerprint_format", sa.SmallInteger, nullable=False, server_default="1"),
 )

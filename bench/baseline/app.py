@@ -36,7 +36,7 @@ from worker.contracts.events import stream_name
 from worker.contracts.money import BALANCE_MAX, ZERO, format_money
 from worker.contracts.times import format_time
 from worker.database import database_url
-from worker.domain.reading import fingerprint
+from worker.domain.fingerprint import fingerprint
 from worker.settings import WORKER_HTTP_PORT, Settings
 from worker.telemetry.health import Check, serve_health
 from worker.topics import ensure_topics

@@ -44,8 +44,14 @@ WITH tables AS (
 )
 """
 
-TITLES = {"0001": "Wallets, holds, ledger, commands", "0002": "Statistics that suffice", "0003": "Quarantine"}
+TITLES = {
+    "0001": "Wallets, holds, ledger, commands",
+    "0002": "Statistics that suffice",
+    "0003": "Quarantine",
+    "0005": "Formats",
+}
 """Of the migrations there are, in order."""
+NEXT = f"{int(max(TITLES)) + 1:04}"
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ async def test_generate_writes_what_differs_and_only_then(environment, project):
     written = await migration.generate_migration(settings, "holds have a description")
 
     assert nothing is None
-    assert written == project / "migrations" / "versions" / f"{len(TITLES) + 1:04}_holds_have_a_description.py"
+    assert written == project / "migrations" / "versions" / f"{NEXT}_holds_have_a_description.py"
     assert 'add_column("holds"' in written.read_text().replace("'", '"')
 
 
@@ -219,7 +225,7 @@ async def test_create_writes_an_empty_migration_that_runs(environment, project):
 
     ran = await migration.run_migrations(Settings.load(environment))
 
-    assert written is not None and written.name == f"{len(TITLES) + 1:04}_fill_in_by_hand.py"
+    assert written is not None and written.name == f"{NEXT}_fill_in_by_hand.py"
     assert [one.title for one in ran] == [*TITLES.values(), "fill in by hand"]
 
 

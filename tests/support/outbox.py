@@ -20,7 +20,7 @@ from worker.contracts.commands import COMMAND
 from worker.contracts.envelope import Envelope
 from worker.contracts.events import stream_name
 from worker.database import raw_connection
-from worker.domain.reading import fingerprint
+from worker.domain.fingerprint import fingerprint
 from worker.ledger import entry
 from worker.ledger.batch import run_batch
 from worker.ledger.decide_batch import Outcome, Received

@@ -26,6 +26,7 @@ from tests.support.memory_ledger import MemoryLedger
 from tests.support.received import received
 from worker.errors import Unavailable
 from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
+from worker.ledger.formats import LEDGER_FORMAT
 from worker.projection.document import RecordedEvent
 from worker.projection.follow import EventLog
 from worker.projection.index import PROJECTIONS, Projection
@@ -119,6 +120,7 @@ def _entry(wallet_id: str, version: int, amount: Decimal, balance: Decimal, fact
         "held_balance": Decimal(0),
         "status": "ACTIVE",
         "occurred_at": STARTED_AT + timedelta(microseconds=version),
+        "format": LEDGER_FORMAT,
     }
     return Entry(**(plain | facts))
 

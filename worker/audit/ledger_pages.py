@@ -15,7 +15,7 @@ from worker.audit.stores import postgres_errors
 from worker.contracts.status import WalletStatus
 from worker.database import RawConnection, raw_connection
 from worker.domain.wallet import Hold, Wallet
-from worker.ledger.entry import Entry
+from worker.ledger.entry import Entry, read_entry
 from worker.ledger.lock import fetch_holds
 
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
@@ -27,6 +27,7 @@ SELECT entry.wallet_id::text, entry.version, entry.event_id::text, entry.event_t
        entry.amount, entry.balance, entry.held_balance, entry.status, entry.wallet_metadata,
        entry.counterparty_wallet_id::text, entry.transfer_id::text, entry.group_id::text, entry.hold, entry.reason,
        entry.reference, entry.metadata, entry.correlation_id, entry.traceparent, entry.occurred_at,
+       entry.format,
        EXISTS (SELECT FROM commands, unnest(event_wallet_ids, event_versions) AS made(wallet_id, version)
                WHERE commands.command_id = entry.command_id
                      AND made.wallet_id = entry.wallet_id AND made.version = entry.version)
@@ -68,12 +69,12 @@ class Page(NamedTuple):
 
 
 async def read_page(engine: AsyncEngine, behind: Key, last_id: str, limit: int) -> Page:
-    """At most `limit` entries behind the key `behind`, up to the wallet `last_id` at most."""
+    """At most `limit` entries behind the key `behind`, up to the wallet `last_id` at most; raises `NewerFormat`."""
     with postgres_errors():
         async with raw_connection(engine) as connection, connection.transaction(isolation="repeatable_read"):
             rows = await connection.fetch(READ_ENTRIES, behind.wallet_id, behind.version, last_id, limit)
             columns = [tuple(row) for row in rows]
-            entries = [Entry(*row[:-1]) for row in columns]
+            entries = [read_entry(row[:-1]) for row in columns]
             end = Key(*entries[-1][:2]) if len(entries) == limit else None
             wallets = await _read_wallets(connection, behind.wallet_id, end.wallet_id if end else last_id)
             holds = await fetch_holds(

@@ -15,7 +15,6 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from worker import migration
-from worker.cli.output import fail
 from worker.errors import WallexError
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs

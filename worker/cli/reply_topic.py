@@ -76,9 +76,9 @@ async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> li
 
 
 def read_reply(value: bytes | None) -> Reply | None:
-    """The reply in a record; None where it holds something else."""
+    """The reply in a record, without what a later release may have added to it; None where it holds something else."""
     try:
-        return Reply.model_validate_json(value or b"")
+        return Reply.model_validate_json(value or b"", extra="ignore")
     except ValidationError:
         return None
 

@@ -1,39 +1,19 @@
-"""What reading a command comes to, whichever door it came through: its meaning, or why it cannot be read. Pure."""
+"""Why a command cannot be read, whichever door it came through. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from hashlib import blake2b
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from worker.contracts.commands import Command, PartModel
 from worker.contracts.money import INVALID_AMOUNT
 from worker.contracts.replies import ErrorCode
 from worker.domain.rejections import Rejected
 
-FINGERPRINT_BYTES = 16
 REASON_CHARACTERS_MAX = 300
 NUL_REASON = "U+0000 cannot stand in a text"
-
-_NOT_MEANING = frozenset({"command_id", "not_after"})
-
-
-def fingerprint(command: Command) -> bytes:
-    """A hash of what `command` means: everything but its id and `notAfter`, defaults filled in, amounts normalised."""
-    meaning = {name: value for name, value in command.__dict__.items() if name not in _NOT_MEANING}
-    return blake2b(
-        orjson.dumps(meaning, default=_meaning, option=orjson.OPT_SORT_KEYS), digest_size=FINGERPRINT_BYTES
-    ).digest()
-
-
-def _meaning(value: Decimal | PartModel) -> object:
-    """A part of a group by its fields, as a command is; money as text."""
-    return str(value) if isinstance(value, Decimal) else value.__dict__
 
 
 def unreadable(error: ValidationError) -> Rejected:

@@ -18,7 +18,8 @@ from worker.contracts.envelope import Envelope, ReplyTopics, read_envelope
 from worker.contracts.exact_json import Inexact, find_inexact, is_surely_exact
 from worker.contracts.replies import ErrorCode
 from worker.contracts.times import format_time, from_milliseconds
-from worker.domain.reading import NUL_REASON, fingerprint, has_nul, invalid_command, unreadable
+from worker.domain.fingerprint import fingerprint
+from worker.domain.reading import NUL_REASON, has_nul, invalid_command, unreadable
 from worker.domain.rejections import Rejected
 from worker.ledger.decide_batch import Outcome, Received
 from worker.ledger.reply import rejected_reply

@@ -46,7 +46,8 @@ def refusal(command_id: str, rejected: Rejected) -> RejectedError:
 
 def accepted(command_id: str, outcome: Outcome) -> Reply:
     """The reply to an accepted command; raises the `RejectedError` of a refused one."""
-    reply = Reply.model_validate_json(outcome.reply)
+    # A repeat gets the stored reply, and a later release may have added a field to it.
+    reply = Reply.model_validate_json(outcome.reply, extra="ignore")
     if reply.error is not None:
         raise rejected_error(command_id, reply.error.code, reply.error.message, reply.error.details)
     return reply

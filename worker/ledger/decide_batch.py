@@ -17,6 +17,7 @@ from worker.contracts.replies import ErrorCode
 from worker.contracts.times import format_time
 from worker.domain.decide import decide, wallet_ids
 from worker.domain.facts import HoldPlaced
+from worker.domain.fingerprint import FINGERPRINT_FORMAT
 from worker.domain.group import decide_group, hold_named
 from worker.domain.rejections import Rejected, idempotency_conflict
 from worker.domain.wallet import Book, Hold, Wallet
@@ -61,6 +62,7 @@ class RecordedCommand(NamedTuple):
     error_code: str | None
     reply: str
     received_at: datetime
+    fingerprint_format: int
 
 
 class Outcome(NamedTuple):
@@ -131,6 +133,7 @@ def fail(failed: Failed, decided: Decided) -> None:
         INTERNAL_ERROR.code,
         reply.decode(),
         failed.received_at,
+        FINGERPRINT_FORMAT,
     )
     decided.outcomes.append(Outcome(INTERNAL_ERROR.code, reply, recorded=row))
 
@@ -146,7 +149,7 @@ def _recalled(received: Received, decided: Decided) -> Outcome | None:
     before = decided.ran.get(command.command_id)
     if before is None or before.may_run_again_as(received.envelope.attempt):
         return None
-    if before.is_repeated_by(received.fingerprint):
+    if before.is_repeated_by(command, received.fingerprint):
         return Outcome(before.error_code, before.reply, replayed=True, made=before.made)
     rejected = idempotency_conflict(command.command_id)
     reply = rejected_reply(command.command_id, command.type, format_time(received.received_at), rejected)
@@ -220,7 +223,8 @@ def _record(
         return Outcome(error_code, reply)
     attempt = _attempt_after(decided.ran.get(command.command_id))
     made = tuple((entry.wallet_id, entry.version) for entry, _ in happened)
-    decided.ran[command.command_id] = Ran(attempt, received.fingerprint, error_code, reply, made)
+    ran = Ran(attempt, received.fingerprint, FINGERPRINT_FORMAT, error_code, reply, made)
+    decided.ran[command.command_id] = ran
     row = RecordedCommand(
         command.command_id,
         attempt,
@@ -231,6 +235,7 @@ def _record(
         error_code,
         reply.decode(),
         received.received_at,
+        FINGERPRINT_FORMAT,
     )
     entries, events = tuple(entry for entry, _ in happened), tuple(event for _, event in happened)
     return Outcome(error_code, reply, entries=entries, events=events, recorded=row)

@@ -6,6 +6,7 @@ they are needed again, so that what is appended after a crash equals what would 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha1
@@ -16,6 +17,7 @@ import orjson
 from worker.contracts.events import CAUSATION_ID, CORRELATION_ID, EventType
 from worker.contracts.money import format_money
 from worker.contracts.times import format_time
+from worker.ledger.formats import LEDGER_FORMATS_KNOWN, NewerFormat
 
 # The first two bits of a UUID's ninth byte are 1 and 0, whatever the hash says.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -25,7 +27,7 @@ class Entry(NamedTuple):
     """A row of `ledger`, its columns in order: what happened, and the wallet's state after it.
 
     Texts named `metadata`, `wallet_metadata` and `hold` are JSON. `wallet_metadata` is None where the event left the
-    wallet's metadata as it was.
+    wallet's metadata as it was. `format` says how the row, and its event, are written.
     """
 
     wallet_id: str
@@ -48,6 +50,7 @@ class Entry(NamedTuple):
     correlation_id: str | None
     traceparent: str | None
     occurred_at: datetime
+    format: int
 
 
 class Constants(NamedTuple):
@@ -71,6 +74,14 @@ class NewEvent(NamedTuple):
     type: str
     data: bytes
     properties: dict[str, str]
+
+
+def read_entry(columns: Iterable[Any]) -> Entry:
+    """The entry in a row that was read, its columns in order; raises `NewerFormat` where it is not known here."""
+    entry = Entry(*columns)
+    if entry.format not in LEDGER_FORMATS_KNOWN:
+        raise NewerFormat(f"version {entry.version} of wallet {entry.wallet_id}", entry.format)
+    return entry
 
 
 def new_event(entry: Entry, wallet: Constants) -> NewEvent:

@@ -18,6 +18,7 @@ from worker.domain.evolve import evolve, evolve_hold
 from worker.domain.facts import Fact, OfHold
 from worker.domain.wallet import NO_METADATA, Hold, Wallet
 from worker.ledger.entry import Constants, Entry, NewEvent, event_id, new_event
+from worker.ledger.formats import LEDGER_FORMAT
 
 Happened = tuple[Entry, NewEvent]
 Step = tuple[Part, Fact]
@@ -73,6 +74,7 @@ def _entry(cause: Cause, step: Step, place: int, wallet: Wallet, hold: Hold | No
         cause.envelope.correlation_text,
         cause.envelope.traceparent,
         wallet.updated_at,
+        LEDGER_FORMAT,
     )
 
 

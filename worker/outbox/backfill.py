@@ -1,7 +1,8 @@
 """Events made again from the ledger: what a stream lacks, and what proves that it lacks nothing.
 
-Reads only, so every function is safe to repeat, and raises `Unavailable` where Postgres does not answer now. What is
-made here equals what was appended, or would have been, byte for byte (`ledger/entry.py`).
+Reads only, so every function is safe to repeat, and raises `Unavailable` where Postgres does not answer now, and
+`NewerFormat` where a later release wrote the ledger. What is made here equals what was appended, or would have been,
+byte for byte (`ledger/entry.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.database import passing_failures, raw_connection
-from worker.ledger.entry import Constants, Entry, NewEvent, new_event
+from worker.ledger.entry import Constants, Entry, NewEvent, new_event, read_entry
 from worker.outbox.run import Run
 
 # The wallet's metadata as of an entry stands in the latest entry at or before it that changed it.
@@ -20,6 +21,7 @@ SELECT entry.wallet_id::text, entry.version, entry.event_id::text, entry.event_t
        entry.amount, entry.balance, entry.held_balance, entry.status, entry.wallet_metadata,
        entry.counterparty_wallet_id::text, entry.transfer_id::text, entry.group_id::text, entry.hold, entry.reason,
        entry.reference, entry.metadata, entry.correlation_id, entry.traceparent, entry.occurred_at,
+       entry.format,
        wallet.owner_id, wallet.currency, wallet.created_at,
        coalesce((SELECT changed.wallet_metadata FROM ledger AS changed
                  WHERE changed.wallet_id = entry.wallet_id AND changed.version <= entry.version
@@ -50,7 +52,7 @@ async def load_runs(engine: AsyncEngine, ranges: Mapping[str, tuple[int, int]]) 
     async with passing_failures(), raw_connection(engine) as connection:
         for row in await connection.fetch(LOAD_ENTRIES, list(ranges), firsts, lasts):
             columns = tuple(row)
-            entry = Entry(*columns[: len(Entry._fields)])
+            entry = read_entry(columns[: len(Entry._fields)])
             run = events.setdefault(entry.wallet_id, [])
             if entry.version == ranges[entry.wallet_id][0] + len(run):
                 run.append(new_event(entry, Constants(*columns[len(Entry._fields) :])))
