@@ -81,8 +81,8 @@ IN_THE_LEDGER = (
         "time-under-lock",
         "the time is that of the transaction's begin, before its locks",
         "worker/ledger/lock.py",
-        'READ_CLOCK = "SELECT clock_timestamp(), ',
-        'READ_CLOCK = "SELECT now(), ',
+        "SELECT clock_timestamp(), EXISTS",
+        "SELECT now(), EXISTS",
         (f"{CLOCK}what_waited_for_its_locks_is_not_decided_in_the_past",),
     ),
     Mutant(

@@ -3,15 +3,18 @@
 Each session is bounded: it waits at most `LOCK_TIMEOUT_MS` for a lock, runs a statement for at most
 `STATEMENT_TIMEOUT_MS`, and holds its locks idle for at most `IDLE_IN_TRANSACTION_TIMEOUT_MS`. A commit is on the disk
 before it is acknowledged. A server, a database or a schema that is not what this program needs is refused as it is
-connected to (`Fatal`). A connection whose state is not known (cancelled, timed out, cut, a transaction left open) is
-ended, never given back to the pool: Postgres rolls its transaction back, unless a `COMMIT` was on its way. That one's
-outcome is unknown, and is found out by running the same command ids again.
+connected to (`Fatal`). A session remembers which installation's tables it found (`REMEMBER_INSTALLATION`), so that a
+batch notices other ones in their place.
+
+A connection whose state is not known (cancelled, timed out, cut, a transaction left open) is ended, never given back to
+the pool: Postgres rolls its transaction back, unless a `COMMIT` was on its way. That one's outcome is unknown, and is
+found out by running the same command ids again.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
 
@@ -47,6 +50,9 @@ FIND_ALIVE = """
 SELECT DISTINCT application_name FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = ANY($1::text[])
 """
+# Compared with the table by each batch, in a statement that it makes anyway (`ledger/lock.py`): tables may be dropped
+# and made anew, and a session goes on in the new ones as if they were the old.
+REMEMBER_INSTALLATION = "SELECT set_config('wallex.installation', (SELECT id::text FROM installation), false)"
 
 # Alive and useless: a session that may not write, that lost its prepared statements or its rights, or is being ended.
 _USELESS = ("25006", "26000", "42501", "57P0")
@@ -154,13 +160,27 @@ async def passing_failures() -> AsyncIterator[None]:
     """
     try:
         yield
+    except (Fatal, Unavailable):
+        raise
     except Exception as error:
         meaning = from_postgres(error)
         if meaning is None:
             raise
         if isinstance(meaning, Fatal):
             raise meaning from error
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
+        raise Unavailable(f"{type(error).__name__}: {error}", server="postgres") from error
+
+
+def on_connect(engine: AsyncEngine, prepare: Callable[[RawConnection], Awaitable[None]]) -> None:
+    """Have `prepare` awaited with each new connection of `engine`, which is ended, and not used, where that raises."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare_or_end(dbapi_connection: Any, _record: Any) -> None:
+        try:
+            dbapi_connection.run_async(prepare)
+        except BaseException:
+            dbapi_connection.driver_connection.terminate()
+            raise
 
 
 async def _driver_connection(pooled: AsyncConnection) -> RawConnection:
@@ -221,20 +241,15 @@ def _watched(engine: AsyncEngine, settings: Settings, *, needs_schema: bool) -> 
 
     async def ready(raw: RawConnection) -> None:
         nonlocal is_checked
-        try:
-            refuse_server(raw)
-            if not is_checked:
-                await refuse_schema(raw)
-                is_checked = True
-        except BaseException:
-            raw.terminate()
-            raise
+        refuse_server(raw)
+        if not is_checked:
+            await refuse_schema(raw)
+            is_checked = True
         await set_codecs(raw)
+        if needs_schema:
+            await raw.execute(REMEMBER_INSTALLATION)
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(dbapi_connection: Any, _record: Any) -> None:
-        dbapi_connection.run_async(ready)
-
+    on_connect(engine, ready)
     if settings.db_logging:
 
         @event.listens_for(engine.sync_engine, "connect")

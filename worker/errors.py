@@ -7,6 +7,7 @@
     ├── Contradiction      the stores disagree: a person has to look
     ├── BrokenRunError     events are not consecutive (a defect of ours): nothing is sent, the process ends
     ├── Fatal              this process cannot go on (a server refuses it, among others): one line, then exit
+    │   └── ForeignStore       it was given a database and a KurrentDB that do not belong together
     └── CommandError       a call of `worker.repository` did not end well; it carries the command's id
         ├── RejectedError          a business "no", one class for each code; nothing took effect
         ├── NotDoneError           nothing took effect: Postgres was away, or the transaction took too long
@@ -35,7 +36,12 @@ class Unavailable(WallexError):
     """A server cannot serve now. Never answered to a sender, never dead-lettered: the same is tried again."""
 
     server: str | None = None
-    """Which one does not answer, where the kind of error says so."""
+    """Which one does not answer, where the error says so."""
+
+    def __init__(self, reason: str, *, server: str | None = None) -> None:
+        super().__init__(reason)
+        if server is not None:
+            self.server = server
 
 
 class LockTimeout(WallexError):
@@ -56,6 +62,10 @@ class BrokenRunError(WallexError):
 
 class Fatal(WallexError):
     """The process cannot go on as it was started. The message says what to do."""
+
+
+class ForeignStore(Fatal):
+    """Postgres and KurrentDB do not belong to one installation: nothing may be written to either."""
 
 
 class CommandError(WallexError):

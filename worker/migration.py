@@ -40,6 +40,7 @@ RUNTIME_GRANTS = {
     "ledger": "SELECT, INSERT",
     "commands": "SELECT, INSERT",
     "alembic_version": "SELECT",
+    "installation": "SELECT, UPDATE (joined_at)",
 }
 
 T = TypeVar("T")
@@ -108,6 +109,7 @@ async def sync_tables(settings: Settings) -> None:
         async with engine.begin() as connection:
             await connection.run_sync(take_migration_turn)
             await connection.run_sync(metadata.create_all)
+            await connection.execute(sa.text("INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING"))
             await connection.run_sync(grant_runtime_role, settings)
     finally:
         await engine.dispose()

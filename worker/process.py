@@ -1,9 +1,9 @@
 """The worker's process: its clients, its stages, its health; started, drained and closed in this order.
 
-`start` waits for Postgres, Kafka and KurrentDB for as long as it takes; that one refuses us ends it at once. `drain`
-answers what was taken before the consumer leaves its group. Whatever makes it impossible to go on ends in `stop`: the
-process then exits with the error's one line, and `STOP_DEADLINE_S` later in any case, for a process that hangs in its
-own shutdown keeps its partitions from others.
+`start` waits for Postgres, Kafka and KurrentDB for as long as it takes; that one refuses us, or that the stores do not
+belong together, ends it at once. `drain` answers what was taken before the consumer leaves its group. Whatever makes it
+impossible to go on ends in `stop`: the process then exits with the error's one line, and `STOP_DEADLINE_S` later in any
+case, for a process that hangs in its own shutdown keeps its partitions from others.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from worker.inbox.twin import is_fenced, twin_error
 from worker.kafka import KafkaRefused, connection_arguments, start
 from worker.migration import run_migrations, sync_tables
 from worker.outbox.event_store import EventStore
+from worker.outbox.installation import Installation
 from worker.outbox.publish import Publisher
 from worker.postgres_errors import from_postgres
 from worker.retry import until_available
@@ -76,7 +77,8 @@ class Process:
         self.consumer = consumer
         self.metrics = WorkerMetrics(self._registry)
         self.engine = create_engine(settings, name=name)
-        self.store = EventStore(settings.kurrentdb_uri.get_secret_value())
+        installation = Installation(self.engine)
+        self.store = EventStore(settings.kurrentdb_uri.get_secret_value(), installation.check)
         self.publisher = Publisher(connection_arguments(settings), settings.reply_topic)
         self.pipeline = Pipeline(self.store, self.engine, self.publisher, consumer, self.metrics, settings.dlq_topic)
         rules = _rules(settings)
@@ -96,7 +98,7 @@ class Process:
             create_engine(settings, connections=1, name=name),
             self.publisher,
             self.intake,
-            EventStore(settings.kurrentdb_uri.get_secret_value()),
+            EventStore(settings.kurrentdb_uri.get_secret_value(), installation.check),
             self.metrics,
             consumer,
             consuming,

@@ -26,7 +26,7 @@ from worker.contracts.envelope import Envelope
 from worker.contracts.replies import Reply
 from worker.database import create_engine
 from worker.domain.fingerprint import fingerprint
-from worker.errors import Conflict, EventConcurrencyError
+from worker.errors import Conflict, EventConcurrencyError, Fatal, NotDoneError, Unavailable
 from worker.ledger.asked import accepted, read_command, read_id
 from worker.ledger.batch import run_in
 from worker.ledger.bounded import Progress, bounded_transaction
@@ -35,6 +35,7 @@ from worker.ledger.interactive import begin, command_of_parts, finish
 from worker.ledger.transaction import Transaction
 from worker.outbox.append_direct import DirectAppends
 from worker.outbox.event_store import EventStore
+from worker.outbox.installation import Installation
 from worker.settings import Settings
 
 CONFLICTS_MAX = 10
@@ -52,19 +53,31 @@ class WalletRepository(CommandCalls[Coroutine[Any, Any, Reply]]):
     the append goes on by itself.
     """
 
-    def __init__(self, engine: AsyncEngine, appends: DirectAppends, reply_topic: str) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        store: EventStore,
+        installation: Installation,
+        appends: DirectAppends,
+        reply_topic: str,
+    ) -> None:
+        self._engine, self._store, self._installation = engine, store, installation
         self._appends = appends
         self._envelope = Envelope(reply_topic)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator[WalletRepository]:
-        """Open the connections to Postgres and KurrentDB, at their first use, and close them after the block."""
-        engine, store = create_engine(settings), EventStore(settings.kurrentdb_uri.get_secret_value())
+        """Open the connections to Postgres and KurrentDB, at their first use, and close them after the block.
+
+        Until both have answered once and are found to belong together, calls raise `NotDoneError`.
+        """
+        engine = create_engine(settings)
+        installation = Installation(engine)
+        store = EventStore(settings.kurrentdb_uri.get_secret_value(), installation.check)
         appends = DirectAppends(store, engine)
         try:
-            yield cls(engine, appends, settings.reply_topic)
+            yield cls(engine, store, installation, appends, settings.reply_topic)
         finally:
             await appends.finish()
             await store.close()
@@ -84,6 +97,7 @@ class WalletRepository(CommandCalls[Coroutine[Any, Any, Reply]]):
         matters not to be sent away with `EventConcurrencyError`.
         """
         progress = Progress(read_id(command_id))
+        await self._compare_stores(progress.command_id)
         with self._appends.place() as place:
             async with bounded_transaction(self._engine, progress) as connection:
                 parts = await begin(connection, progress.command_id)
@@ -111,6 +125,7 @@ class WalletRepository(CommandCalls[Coroutine[Any, Any, Reply]]):
         """Run a command by itself, again where another transaction came first."""
         command_id = read_id(asked.command_id)
         received = self._received(read_command(asked, command_id))
+        await self._compare_stores(command_id)
         conflicts = 0
         while True:
             try:
@@ -129,6 +144,23 @@ class WalletRepository(CommandCalls[Coroutine[Any, Any, Reply]]):
             reply = accepted(command_id, outcome)
             await self._appends.append(place, command_id, outcome, reply)
         return reply
+
+    async def _compare_stores(self, command_id: str) -> None:
+        """Raise `NotDoneError` unless the stores are known to belong together; asks them before the first call."""
+        refused = self._installation.refused
+        if self._installation.is_known and refused is None:
+            return
+        try:
+            if refused is not None:
+                raise refused
+            await self._store.is_ready()
+        except Unavailable as error:
+            server = "Postgres" if error.server == "postgres" else "KurrentDB"
+            message = f"{server} is away. Nothing took effect."
+            raise NotDoneError(command_id, message, {"reason": str(error)}) from error
+        except Fatal as error:
+            message = "The stores refuse us, or do not belong together. Nothing took effect."
+            raise NotDoneError(command_id, message, {"reason": str(error)}) from error
 
     def _received(self, command: Command) -> Received:
         """The command as if it had come from Kafka now: an expiry of its hold is answered on the reply topic."""

@@ -25,8 +25,12 @@ T = TypeVar("T")
 
 
 async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
-    """Await `call()` until it does not raise `Unavailable`, and return what it returns; other errors pass through."""
+    """Await `call()` until it does not raise `Unavailable`, and return what it returns; other errors pass through.
+
+    `server` is the one that is missed, unless the error names another.
+    """
     started, waiter = time.monotonic(), object()
+    missed: set[str] = set()
 
     async def attempt_once() -> T:
         try:
@@ -37,8 +41,11 @@ async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
             raise Unavailable(f"{server}: its client cancelled the call by itself") from error
 
     def say(state: RetryCallState) -> None:
-        if state.outcome is not None:
-            say_lost(server, waiter, state.outcome.exception(), started)
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, Unavailable):
+            lost = error.server or server
+            missed.add(lost)
+            say_lost(lost, waiter, error, started)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(Unavailable),
@@ -50,7 +57,9 @@ async def until_available(server: str, call: Callable[[], Awaitable[T]]) -> T:
         async for attempt in retrying:
             with attempt:
                 result = await attempt_once()
-        say_back(server, waiter)
+        for lost in missed:
+            say_back(lost, waiter)
     finally:
-        stop_waiting(server, waiter)
+        for lost in missed:
+            stop_waiting(lost, waiter)
     return result

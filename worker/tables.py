@@ -2,7 +2,7 @@
 
 The hot statements do not go through this module: they are SQL text beside the one function that runs each (`ledger/`).
 What the tables promise by themselves, whoever writes: no balance below zero, one row for each command attempt, one row
-for each event of a wallet, one hold for each id.
+for each event of a wallet, one hold for each id, one installation.
 """
 
 from __future__ import annotations
@@ -136,4 +136,14 @@ commands = sa.Table(
     sa.Column("reply", sa.Text, nullable=False, comment="repeated byte for byte"),
     sa.Column("received_at", TIME, nullable=False),
     sa.Column("fingerprint_format", sa.SmallInteger, nullable=False, server_default="1"),
+)
+
+# One row, written with the table: which KurrentDB belongs to this database (`outbox/installation.py`).
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.true(), comment="there is one row"),
+    sa.Column("id", ID, nullable=False, server_default=sa.func.gen_random_uuid()),
+    sa.Column("joined_at", TIME, comment="since when a KurrentDB has this id; null: none has it yet"),
+    sa.CheckConstraint("is_only", name="one_row"),
 )

@@ -48,6 +48,7 @@ TITLES = {
     "0001": "Wallets, holds, ledger, commands",
     "0002": "Statistics that suffice",
     "0003": "Quarantine",
+    "0004": "Installation",
     "0005": "Formats",
 }
 """Of the migrations there are, in order."""
@@ -235,7 +236,7 @@ async def test_a_migration_gives_up_on_a_lock_instead_of_blocking_everyone(envir
     before = await describe(environment)
 
     async with administrator(environment, environment["DB_NAME"]) as admin, admin.transaction():
-        await admin.execute("LOCK TABLE wallets, holds, ledger, commands IN SHARE MODE")
+        await admin.execute("LOCK TABLE wallets, holds, ledger, commands, installation IN SHARE MODE")
         started = time.monotonic()
         refused = await wallex(environment, "migrate", "revert")
         elapsed_s = time.monotonic() - started
@@ -281,6 +282,8 @@ FORBIDDEN = [
     "UPDATE commands SET reply = ''",
     "SELECT * FROM ledger FOR UPDATE",
     f"{NEW_COMMAND} ON CONFLICT (command_id, attempt) DO UPDATE SET reply = ''",
+    "UPDATE installation SET id = gen_random_uuid()",
+    "INSERT INTO installation DEFAULT VALUES",
     "CREATE TABLE more (a text)",
     "CREATE TRIGGER sly BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "UPDATE alembic_version SET version_num = ''",
@@ -295,6 +298,8 @@ ALLOWED = [
     "occurred_at) VALUES (gen_random_uuid(), 0, gen_random_uuid(), '', gen_random_uuid(), 0, 0, 'ACTIVE', now())",
     f"{NEW_COMMAND} ON CONFLICT DO NOTHING",
     "SELECT * FROM ledger, commands",
+    "SELECT * FROM installation FOR UPDATE",
+    "UPDATE installation SET joined_at = now()",
 ]
 
 
@@ -337,3 +342,19 @@ async def test_synchronised_tables_have_the_same_grants(roles):
 
     assert not await allowed(roles, "DELETE FROM ledger")
     assert await allowed(roles, "SELECT * FROM ledger")
+
+
+@pytest.mark.parametrize("make", [migration.run_migrations, migration.sync_tables])
+async def test_each_database_has_an_id_of_its_own_however_its_tables_are_made(stack, environment, make):
+    """One row, which no repeat changes; no other database has the same."""
+    async with empty_database(stack.environment()) as other:
+        for own in (environment, other, environment):
+            await make(Settings.load(own))
+
+        found = []
+        for own in (environment, other):
+            async with administrator(own, own["DB_NAME"]) as connection:
+                found += await connection.fetch("SELECT id, joined_at FROM installation")
+
+    assert len({row["id"] for row in found}) == len(found) == 2
+    assert {row["joined_at"] for row in found} == {None}

@@ -21,6 +21,7 @@ from tests.security.conftest import RUNTIME, Place, assert_no_secret
 from tests.security.test_security import REFUSALS, wrong
 from tests.support.commands import new_id
 from tests.support.ledger import fail_one_command, foreign_transaction, until_waiting
+from tests.support.outbox import any_kurrentdb
 from tests.support.replies import header, read_topics
 from tests.support.workers import Worker, eventually
 from worker.client import Accepted, NotSent, OutcomeUnknown, Rejected, Result, WalletClient
@@ -157,7 +158,7 @@ def test_settings_and_their_errors_show_no_secret(place):
 
 async def test_a_uri_that_the_client_cannot_use_is_told_without_its_password(place):
     """esdbclient's own error repeats the URI."""
-    store = EventStore(place.environment["KURRENTDB_URI"].replace("?", "/?nonsense=1&"))
+    store = EventStore(place.environment["KURRENTDB_URI"].replace("?", "/?nonsense=1&"), any_kurrentdb)
 
     with pytest.raises(Fatal, match=r"KURRENTDB_URI: .*NONSENSE") as refused:
         await store.is_ready()

@@ -17,12 +17,14 @@ from tests.support.projection import StandIn, as_recorded, under_other_aliases
 from tests.support.received import received
 from worker.audit.ledger_pages import Key
 from worker.audit.report import Difference
-from worker.audit.stores import Stores, open_event_store, open_postgres
+from worker.audit.stores import Stores, open_postgres
 from worker.audit.streams import Streams
 from worker.audit.verify import verify
 from worker.database import raw_connection
 from worker.ledger.batch import run_batch
 from worker.ledger.entry import NewEvent
+from worker.outbox.event_store import open_event_store
+from worker.outbox.installation import Installation
 from worker.outbox.run import runs_of
 from worker.projection.bulk import make_operations, write_documents
 from worker.projection.document import Event, read_event
@@ -138,8 +140,9 @@ async def audited(environment: Mapping[str, str], folder: Path) -> AsyncIterator
             EventLog.connect(standin.uri) as log,
             Streams.connect(standin.uri) as streams,
             connect_elasticsearch(environment["ELASTICSEARCH_URL"]) as search,
-            open_event_store(standin.uri) as store,
+            open_event_store(standin.uri, Installation(engine).check) as store,
         ):
+            await store.is_ready()
             indices = [await open_index(search, one) for one in projections]
             # What a test deletes may be written again at once, under the version that it had.
             await search.indices.put_settings(index=[index.name for index in indices], settings={"gc_deletes": "0s"})

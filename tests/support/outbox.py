@@ -39,11 +39,15 @@ class EveryWallet(Acknowledged):
         return True
 
 
+async def any_kurrentdb(_client: AsyncEventStoreDBClient) -> None:
+    """Accept every server: tests of appends have one database, and several servers for it."""
+
+
 class CountingStore(EventStore):
     """An event store that remembers what it was asked to append: one list of runs for each call."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(uri)
+        super().__init__(uri, any_kurrentdb)
         self.calls: list[list[Run]] = []
 
     async def append(self, runs: Sequence[Run]) -> Appended:

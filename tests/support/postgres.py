@@ -1,5 +1,7 @@
 """Databases for tests: each test has one of its own, and it is dropped afterwards.
 
+They share a KurrentDB, so all of them are of one installation; a test about installations makes its own.
+
 `migrated_database` clones a template that is migrated once for each state of `migrations/`: 20 to 50 ms instead of a
 second. Both give the environment that points at the new database: `Settings.load(environment)` here, or for a process.
 """
@@ -17,6 +19,8 @@ from worker.migration import PROJECT, run_migrations
 from worker.settings import Settings
 
 TEMPLATE_PREFIX = "wallex_template_"
+INSTALLATION = "5a5a5a5a-0000-4000-8000-000000000001"
+"""The id of every database, and so of the KurrentDB that the tests share, from run to run."""
 TEMPLATE_TURN = 0x54455354
 """Key of the advisory lock under which one of several test runs makes the template."""
 
@@ -73,6 +77,8 @@ async def _template(environment: Mapping[str, str]) -> str:
             await _drop_templates(admin)
             await admin.execute(f"CREATE DATABASE {unfinished}")
             await run_migrations(Settings.load({**environment, "DB_NAME": unfinished}))
+            async with administrator(environment, unfinished) as connection:
+                await connection.execute("UPDATE installation SET id = $1", INSTALLATION)
             await admin.execute(f"ALTER DATABASE {unfinished} RENAME TO {name}")
     return name
 

@@ -3,8 +3,9 @@
 Round after round does what `wallex verify --repair` does, resting longer than it works. It is what finishes a change
 whose process died between its commit and its append with nobody to deliver it again (`AppendPendingError`), or what a
 store restored from an old backup lost. Runs under a lease to save work; twice at once is harmless, so it runs without
-Redis too. Nothing that happens here stops the ticks: where a store is away the round goes on later from where it was,
-and even a bug only costs the round, with its traceback in the log and a count in `wallex_verify_rounds`.
+Redis too. Stores that do not belong together end the process. Nothing else that happens here stops the ticks: where a
+store is away the round goes on later from where it was, and even a bug only costs the round, with its traceback in the
+log and a count in `wallex_verify_rounds`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from worker.audit.repair import REPAIR_AFTER_S, Work, verify_and_repair
 from worker.audit.report import Report
 from worker.audit.stores import open_stores
 from worker.audit.verify import SETTLE_S
-from worker.errors import WallexError
+from worker.errors import ForeignStore, WallexError
 from worker.lease import Lease
 from worker.settings import Settings
 from worker.telemetry.metrics import SchedulerMetrics
@@ -94,6 +95,8 @@ async def _try_round(
             report = await verify_and_repair(stores, settle_s=settle_s, older_than_s=older_than_s, pace=rest, work=work)
         _tell(report, metrics)
         outcome = Outcome.FINISHED
+    except ForeignStore:
+        raise
     except WallexError as error:
         log.warning("stores_not_compared", error=str(error))
         outcome = Outcome.STORE_AWAY

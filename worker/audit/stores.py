@@ -18,7 +18,8 @@ from worker import database
 from worker.audit.documents import refresh
 from worker.audit.streams import Streams
 from worker.database import create_engine
-from worker.outbox.event_store import EventStore
+from worker.outbox.event_store import EventStore, open_event_store
+from worker.outbox.installation import Installation
 from worker.postgres_errors import from_postgres
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.follow import EventLog
@@ -33,7 +34,7 @@ STATEMENT_TIMEOUT_MS = 3_600_000
 class Stores:
     """What a comparison reads: Postgres, KurrentDB as one log and by stream, Elasticsearch and its aliases.
 
-    Through `appends` a repair writes to streams; it connects when it is used.
+    Through `appends` a repair writes to streams.
     """
 
     engine: AsyncEngine
@@ -57,26 +58,20 @@ class Stores:
 
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """Open the clients and close them afterwards; `Unavailable` where KurrentDB does not answer."""
+    """Open the clients and close them afterwards.
+
+    `Unavailable` where Postgres or KurrentDB does not answer, `ForeignStore` where they do not belong together.
+    """
     uri = settings.kurrentdb_uri.get_secret_value()
     async with (
         open_postgres(settings, STATEMENT_TIMEOUT_MS) as engine,
+        open_event_store(uri, Installation(engine).check) as appends,
         EventLog.connect(uri) as log,
         Streams.connect(uri) as streams,
         connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as search,
-        open_event_store(uri) as appends,
     ):
+        await appends.is_ready()
         yield Stores(engine, log, streams, search, appends)
-
-
-@asynccontextmanager
-async def open_event_store(uri: str) -> AsyncIterator[EventStore]:
-    """A connection for appends that is closed afterwards."""
-    store = EventStore(uri)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ GROUPS = {
     "statement": "Show a wallet's entries.",
     "dlq": "List, show and replay dead letters.",
     "quarantine": "List, show and release wallets whose stores contradict each other.",
+    "installation": "Show whether Postgres and KurrentDB belong together.",
     "verify": "Compare Postgres, KurrentDB and Elasticsearch.",
     "projection": "Build the read model anew.",
     "schemas": "Write schemas/ from the models.",

@@ -14,6 +14,7 @@ import typer
 from worker.cli.bars import show_bars
 from worker.cli.output import fail, new_table, plain, print_table, quiet_clients, say
 from worker.errors import WallexError
+from worker.outbox.event_store import open_check
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.rebuild import Progress, Rebuilt, Replaced, rebuild
 from worker.settings import Settings
@@ -54,8 +55,12 @@ async def _rebuild(settings: Settings, progress: Progress) -> Rebuilt:
     if task:
         # As Ctrl-C does: what was made is taken away.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client:
-        return await rebuild(client, settings.kurrentdb_uri.get_secret_value(), progress)
+    uri = settings.kurrentdb_uri.get_secret_value()
+    async with (
+        connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client,
+        open_check(settings) as check,
+    ):
+        return await rebuild(client, uri, progress, check=check)
 
 
 def _print(rebuilt: Rebuilt) -> None:

@@ -13,6 +13,8 @@ import typer
 from worker.audit.background import watch_stores
 from worker.cli.output import fail
 from worker.errors import Fatal
+from worker.outbox.event_store import open_check
+from worker.retry import until_available
 from worker.scheduler.tick import Ticker
 from worker.settings import SCHEDULER_HTTP_PORT, Settings
 from worker.telemetry.health import Check, serve_health
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def scheduler() -> None:
     """Publish the scheduled messages, and compare the stores slowly; several may run, one of them is active.
 
-    Exit 1: Kafka or Redis refuses it, as one line says.
+    Exit 1: a server refuses it, or the stores do not belong together, as one line says.
     """
     settings = Settings.load()
     configure_logs(settings.log_level)
@@ -63,7 +65,14 @@ async def run_scheduler(settings: Settings) -> None:
     ):
         works = [group.create_task(ticker.run())]
         if settings.verify_background:
-            works.append(group.create_task(watch_stores(settings, metrics)))
+            works.append(group.create_task(_watch_own_stores(settings, metrics)))
         await stop.wait()
         for work in works:
             work.cancel()
+
+
+async def _watch_own_stores(settings: Settings, metrics: SchedulerMetrics) -> None:
+    """Compare the stores for ever; whether they belong together at once, for the first round begins later."""
+    async with open_check(settings) as check:
+        await until_available("kurrentdb", check)
+    await watch_stores(settings, metrics)

@@ -11,7 +11,7 @@ import asyncpg
 from worker.contracts.status import HoldStatus, HoldType, WalletStatus
 from worker.database import RawConnection
 from worker.domain.wallet import Hold, Wallet
-from worker.errors import Conflict
+from worker.errors import Conflict, ForeignStore
 
 # Sorted, in one statement: batches that share wallets wait for one another, and never in a circle.
 LOCK_WALLETS = """
@@ -37,8 +37,12 @@ WHERE id = ANY($1::uuid[])
 
 # The statement's own time, not the transaction's: what waited for its locks must not be decided in the past. And
 # whether a wallet is there by now that was not when the locks were asked for: a statement that waits for a row sees it
-# as it is afterwards, but no row that was made meanwhile.
-READ_CLOCK = "SELECT clock_timestamp(), EXISTS (SELECT FROM wallets WHERE id = ANY($1::uuid[]))"
+# as it is afterwards, but no row that was made meanwhile. And whether these are the tables that the session connected
+# to: once a transaction has asked for wallets, nobody can take them away under it.
+READ_CLOCK = """
+SELECT clock_timestamp(), EXISTS (SELECT FROM wallets WHERE id = ANY($1::uuid[])),
+       (SELECT id::text FROM installation) IS NOT DISTINCT FROM current_setting('wallex.installation', true)
+"""
 
 # Which of these wallets somebody else has locked: skipping the locked ones tells them from the others at once.
 BUSY_WALLETS = """
@@ -46,6 +50,12 @@ SELECT id::text FROM wallets WHERE id = ANY($1::uuid[])
 EXCEPT
 SELECT id::text FROM (SELECT id FROM wallets WHERE id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED) AS free
 """
+
+REPLACED = (
+    "Postgres: the database was emptied, replaced or adopted while this process ran, and is another installation's. "
+    "Nothing was done in it. Bring the database back that belongs to this KurrentDB; where a store was replaced on "
+    "purpose, see `wallex installation show`, and docs/operating.md, Stores that belong together"
+)
 
 _STATUS = {status.value: status for status in WalletStatus}
 _HOLD_STATUS = {status.value: status for status in HoldStatus}
@@ -84,8 +94,11 @@ async def read_clock(connection: RawConnection, absent: Collection[str] = ()) ->
 
     `absent` are the wallets that were not there to be locked. Raises `Conflict` where one of them is there now: whoever
     made it may have changed the others too, and to see one of these without the other would be a time that never was.
+    `ForeignStore`: these are not the tables that were there when the session began.
     """
-    (now, is_there), *_ = await connection.fetch(READ_CLOCK, list(absent))
+    (now, is_there, is_ours), *_ = await connection.fetch(READ_CLOCK, list(absent))
+    if not is_ours:
+        raise ForeignStore(REPLACED)
     if is_there:
         raise Conflict("a wallet was made while the locks of others were waited for")
     return cast(datetime, now)

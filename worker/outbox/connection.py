@@ -55,6 +55,11 @@ class Connection:
     metadata: tuple[tuple[str, str], ...]
     credentials: grpc.CallCredentials | None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the channel for appends is connected."""
+        return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
+
     async def close(self) -> None:
         """Close both channels, and cut the calls on them."""
         await self.channel.close()
@@ -104,7 +109,8 @@ def kurrentdb_errors() -> Iterator[None]:
     try:
         yield
     except (EventStoreDBClientException, grpc.RpcError, OSError, TimeoutError) as error:
-        raise refusal(error) or Unavailable(f"KurrentDB: {type(error).__name__}: {_reason(error)}") from error
+        text = f"KurrentDB: {type(error).__name__}: {_reason(error)}"
+        raise refusal(error) or Unavailable(text, server="kurrentdb") from error
 
 
 def refusal(error: BaseException) -> Fatal | None:

@@ -10,26 +10,31 @@ whatever does not say plainly "written" or "stands elsewhere" is `Unavailable`: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import grpc
 import structlog
-from esdbclient.exceptions import NotFound
+from esdbclient import AsyncEventStoreDBClient
 
-from worker.contracts.events import stream_name
+from worker.database import create_engine
 from worker.errors import Fatal, Unavailable
 from worker.outbox.append_records import AppendRecords, CallMissing
 from worker.outbox.append_to_stream import AppendToStream, Misplaced
 from worker.outbox.connection import Connection, connect, kurrentdb_errors
+from worker.outbox.installation import Installation
 from worker.outbox.run import Run
+from worker.settings import Settings
 
 CALL_TIMEOUT_S = 10.0
 APPENDS_AT_ONCE = 32
 
 T = TypeVar("T")
+
+Check = Callable[[AsyncEventStoreDBClient], Awaitable[None]]
+"""Raises `Fatal` where a KurrentDB is not the one to be used: `Installation.check`."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,17 +56,21 @@ class Appended:
 
 
 class EventStore:
-    """The process's connection for appends. Calls are to be made one after another: two at once are not ordered."""
+    """The process's connection for appends. Calls are to be made one after another: two at once are not ordered.
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    Nothing is asked or written before `check` has accepted the server, for each connection anew.
+    """
+
+    def __init__(self, uri: str, check: Check) -> None:
+        self._uri, self._check = uri, check
+        self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         self._has_append_records = True
 
     async def append(self, runs: Sequence[Run]) -> Appended:
         """Append `runs`, each at its exact revision; raise `Unavailable` where the outcome is unknown.
 
-        `Fatal`: KurrentDB refuses our credentials, or its certificate does not verify.
+        `Fatal`: KurrentDB refuses our credentials, its certificate does not verify, or it is another installation's.
         """
         return await self._on_connection(lambda connection: self._append(connection, runs))
 
@@ -73,11 +82,13 @@ class EventStore:
         return await self._on_connection(lambda connection: self._locate(connection, runs))
 
     async def is_ready(self) -> None:
-        """Ask the server for something small; raise `Unavailable` where it does not answer, `Fatal` as `append`."""
+        """Have the server checked once more; raise `Unavailable` where it does not answer, `Fatal` as `append`.
+
+        Several may ask at once.
+        """
         with kurrentdb_errors():
             connection = await self._connected()
-            with suppress(NotFound):
-                await connection.client.get_stream(stream_name("readiness"), limit=1, timeout=CALL_TIMEOUT_S)
+            await self._check(connection.client)
 
     async def close(self) -> None:
         """End the connection; the next call opens another."""
@@ -88,6 +99,9 @@ class EventStore:
     async def _on_connection(self, call: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             with kurrentdb_errors():
+                if self._connection is not None and not self._connection.is_up:
+                    # It would connect again by itself, to whatever server is there by then.
+                    await self.close()
                 return await call(await self._connected())
         except (Unavailable, Fatal):
             # The next attempt looks for the leader anew: it may have moved.
@@ -95,9 +109,21 @@ class EventStore:
             raise
 
     async def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = await connect(self._uri)
-        return self._connection
+        async with self._connecting:
+            if self._connection is None:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> Connection:
+        connection = await connect(self._uri)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await connection.channel.channel_ready()
+            await self._check(connection.client)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _locate(self, connection: Connection, runs: Sequence[Run]) -> dict[str, int]:
         if self._has_append_records:
@@ -151,3 +177,33 @@ async def _append_each(append_to_stream: AppendToStream, runs: Sequence[Run]) ->
         [run for run, outcome in outcomes if isinstance(outcome, Exception)],
         {run.wallet_id: outcome.revision for run, outcome in outcomes if isinstance(outcome, Misplaced)},
     )
+
+
+@asynccontextmanager
+async def open_event_store(uri: str, check: Check) -> AsyncIterator[EventStore]:
+    """A connection for appends that is closed afterwards."""
+    store = EventStore(uri, check)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_check(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Lend a check of whether Postgres and KurrentDB belong together, for who only reads from KurrentDB.
+
+    It raises `ForeignStore`, or `Unavailable` where a store is away. Postgres is asked until it has answered once.
+    """
+    engine = create_engine(settings)
+    installation = Installation(engine)
+
+    async def check() -> None:
+        async with open_event_store(settings.kurrentdb_uri.get_secret_value(), installation.check) as store:
+            await store.is_ready()
+        await engine.dispose()
+
+    try:
+        yield check
+    finally:
+        await engine.dispose()

@@ -17,6 +17,7 @@ from elasticsearch import AsyncElasticsearch
 
 from worker.errors import Fatal, Unavailable
 from worker.garbage import tune_garbage_collection
+from worker.outbox.event_store import open_check
 from worker.projection.answers import Answers
 from worker.projection.backoff import Backoff, unless
 from worker.projection.bulk import Operation, PartlyWritten, make_operations, write_checkpoints, write_documents
@@ -52,12 +53,19 @@ class ForeignCheckpoint(Fatal):
     """An index was made from another KurrentDB than the one at hand, or from more than that one has now."""
 
 
+async def unchecked() -> None:
+    """Nobody compares the stores."""
+
+
 def _unwatched(_batch: list[RecordedEvent], _events: list[Event]) -> None:
     """Nobody watches."""
 
 
 class Projector:
-    """Keeps the indices of `projections`, which `open_one` opens, in sync with the wallets' events; `run` does it."""
+    """Keeps the indices of `projections`, which `open_one` opens, in sync with the wallets' events; `run` does it.
+
+    `check` is awaited before each connection to KurrentDB, and raises where that is another installation's.
+    """
 
     def __init__(
         self,
@@ -68,9 +76,10 @@ class Projector:
         *,
         open_one: Opener = open_index,
         watch: Watcher = _unwatched,
+        check: Callable[[], Awaitable[None]] = unchecked,
     ) -> None:
         self._client, self._uri, self._metrics, self._projections = client, kurrentdb_uri, metrics, projections
-        self._open_one, self._watch = open_one, watch
+        self._open_one, self._watch, self._check = open_one, watch, check
         self._backoff, self._lag = Backoff(), Lag()
         self._is_following = False
         self._events: EventLog | None = None
@@ -102,6 +111,7 @@ class Projector:
     async def _follow(self, stop: asyncio.Event) -> None:
         """Follow from the lowest checkpoint until `stop` is set or something is lost, which is raised."""
         indices = [await self._open_one(self._client, projection) for projection in self._projections]
+        await self._check()
         async with EventLog.connect(self._uri) as events:
             await refuse_foreign_checkpoints(events, indices)
             start = lowest_checkpoint(indices)
@@ -209,10 +219,13 @@ async def run_projector(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     registry = new_registry()
     port = PROJECTOR_HTTP_PORT if settings.http_port is None else settings.http_port
-    async with connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client:
-        projector = Projector(client, settings.kurrentdb_uri.get_secret_value(), ProjectorMetrics(registry))
-        async with serve_health(
-            host=settings.http_host, port=port, registry=registry, ready=[Check("projection", projector.check)]
-        ):
+    uri = settings.kurrentdb_uri.get_secret_value()
+    async with (
+        connect_elasticsearch(settings.elasticsearch_url.get_secret_value()) as client,
+        open_check(settings) as check,
+    ):
+        projector = Projector(client, uri, ProjectorMetrics(registry), check=check)
+        ready = [Check("projection", projector.check)]
+        async with serve_health(host=settings.http_host, port=port, registry=registry, ready=ready):
             tune_garbage_collection()
             await projector.run(stop)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ from worker.projection.generation import (
     why_lost,
 )
 from worker.projection.index import PROJECTIONS, Checkpoint, Index, Projection, find_index, open_index
-from worker.projection.projector import Projector
+from worker.projection.projector import Projector, unchecked
 from worker.telemetry.metrics import ProjectorMetrics, new_registry
 
 POLL_S = 0.02
@@ -115,12 +115,15 @@ async def rebuild(
     kurrentdb_uri: str,
     progress: Progress,
     projections: Sequence[Projection] = PROJECTIONS,
+    check: Callable[[], Awaitable[None]] = unchecked,
 ) -> Rebuilt:
     """Build new indices for all of `projections`, switch their aliases, delete the old ones, and say what was done.
 
     Whatever it raises before the switch, the old ones serve on, and what it made is taken away again. `Unavailable`: a
-    server is away; `Overtaken`; `Incomplete`; what `Projector.run` raises.
+    server is away; `Overtaken`; `Incomplete`; what `Projector.run` and `check` raise, which is awaited before each
+    connection to KurrentDB.
     """
+    await check()
     # Found rather than opened where it is there: opening writes, and a rebuild that was killed may have left a block.
     old = [await find_index(client, projection) or await open_index(client, projection) for projection in projections]
     beginning = asyncio.ensure_future(begin_generation(client, projections))
@@ -131,7 +134,8 @@ async def rebuild(
         raise
     try:
         async with EventLog.connect(kurrentdb_uri) as events:
-            rebuilt = await _Rebuild(client, kurrentdb_uri, events, old, number=number, progress=progress).run()
+            one = _Rebuild(client, kurrentdb_uri, events, old, number=number, progress=progress, check=check)
+            rebuilt = await one.run()
     except IndexLost as error:
         reason = await why_lost(client, old, [under_construction(one, number) for one in projections], error)
         await _clean_up(client, old, number)
@@ -160,6 +164,7 @@ class _Rebuild:
         *,
         number: int,
         progress: Progress,
+        check: Callable[[], Awaitable[None]],
     ) -> None:
         self._client, self._events, self._old, self._progress = client, events, old, progress
         projections = [index.projection for index in old]
@@ -167,7 +172,7 @@ class _Rebuild:
         self._tally = Tally(projections, self._show_following)
         metrics = ProjectorMetrics(new_registry())
         self._projector = Projector(
-            client, kurrentdb_uri, metrics, self._built, open_one=open_built, watch=self._tally.add
+            client, kurrentdb_uri, metrics, self._built, open_one=open_built, watch=self._tally.add, check=check
         )
         self._end = 0
 

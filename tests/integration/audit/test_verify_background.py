@@ -192,8 +192,9 @@ async def test_what_lags_is_repaired_though_nothing_can_be_added_up(fresh, setti
 
 async def test_what_reads_everything_may_take_an_hour(fresh, stack):
     """Ten seconds, which is what a command's statement has, count the wallets of no large database."""
+    own = {"DB_NAME": fresh.stores.engine.url.database, "KURRENTDB_URI": fresh.standin.uri}
     async with (
-        open_stores(Settings.load({**stack.environment(), "KURRENTDB_URI": fresh.standin.uri})) as stores,
+        open_stores(Settings.load({**stack.environment(), **own})) as stores,
         raw_connection(stores.engine) as connection,
     ):
         assert await connection.fetchval("SHOW statement_timeout") == "1h"

@@ -10,8 +10,10 @@ import pytest
 
 from tests.support.projecting import a_projector, delete_indices
 from tests.support.projection import StandIn, under_other_aliases
+from worker.outbox.event_store import open_check
 from worker.projection.elastic import connect_elasticsearch
 from worker.projection.index import PROJECTIONS
+from worker.settings import Settings
 
 
 @pytest.fixture
@@ -21,6 +23,15 @@ async def kurrentdb(tmp_path):
     await stand_in.start()
     yield stand_in
     stand_in.kill()
+
+
+@pytest.fixture
+async def environment(environment, kurrentdb):
+    """The stack, with that KurrentDB, which is joined to the test's own database as long as both are empty."""
+    own = {**environment, "KURRENTDB_URI": kurrentdb.uri}
+    async with open_check(Settings.load(own)) as check:
+        await check()
+    return own
 
 
 @pytest.fixture

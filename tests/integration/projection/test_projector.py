@@ -95,15 +95,15 @@ async def test_without_any_event_everything_is_caught_up(elasticsearch, kurrentd
 
 
 async def test_the_process_says_that_it_is_ready_and_stops_on_sigterm(
-    elasticsearch, kurrentdb, stack, tmp_path, contracts_aliases
+    elasticsearch, kurrentdb, environment, tmp_path, contracts_aliases
 ):
     """`wallex projector` under the contract's own aliases: ready once it follows, exit code 0 on SIGTERM."""
     events = wallet_events(["100"])
     kurrentdb.append(events)
-    environment = {**stack.environment(), "KURRENTDB_URI": kurrentdb.uri, "HTTP_PORT": "0", "LOG_LEVEL": "INFO"}
+    own = {**environment, "HTTP_PORT": "0", "LOG_LEVEL": "INFO"}
     with (tmp_path / "projector.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("wallex"), "projector", env=environment, stderr=log
+            Path(sys.executable).with_name("wallex"), "projector", env=own, stderr=log
         )
 
     try:

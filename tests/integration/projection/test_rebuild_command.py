@@ -15,18 +15,12 @@ from tests.support.projection import wallet_events
 from worker.projection.rebuild import rebuild
 
 
-@pytest.fixture
-def environment(stack, kurrentdb):
-    """The stack, with the test's own KurrentDB."""
-    return {**stack.environment(), "KURRENTDB_URI": kurrentdb.uri, "LOG_LEVEL": "WARNING"}
-
-
 async def started(environment):
     """The command, begun."""
     wallex = Path(sys.executable).with_name("wallex")
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        wallex, "projection", "rebuild", env=environment, stdout=pipe, stderr=pipe
+        wallex, "projection", "rebuild", env={**environment, "LOG_LEVEL": "WARNING"}, stdout=pipe, stderr=pipe
     )
 
 
