@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install constraints demo test check bench chaos fuzz mutants up down schemas
+.PHONY: help install constraints demo test check bench chaos interleave fuzz mutants up down schemas
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench: install  ## measure on this machine, into docs/
 
 chaos: install  ## faults under load for MINUTES (10), drawn from SEED (1); then all stores are judged
 	$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --steps $(or $(STEPS),0) --summary .chaos/seed-$(or $(SEED),1).json
+
+interleave: install  ## small scenes in every order that SEEDS (1-2000) draw, on real servers, with faults at each step
+	$(BIN)/python -m interleave --seeds $(or $(SEEDS),1-2000)
 
 fuzz: install  ## look for inputs that break the decoder or the stand-in, for MINUTES (10)
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

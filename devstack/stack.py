@@ -46,8 +46,8 @@ class Stack:
     """The servers of one folder (DEVSTACK_DIR where none is given).
 
     `kafka_advertised_port`: where Kafka sends its clients, for a proxy in between. `kurrentdb_options`: command line
-    options of the stand-in, such as `--no-append-records`. `java_options`: those of the Java that runs Kafka and
-    Elasticsearch. All hold for the servers that this object starts.
+    options of the stand-in, such as `--no-append-records`. `postgres_options`: settings, `name=value`. `java_options`:
+    those of the Java that runs Kafka and Elasticsearch. All hold for the servers that this object starts.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class Stack:
         *,
         kafka_advertised_port: int | None = None,
         kurrentdb_options: Sequence[str] = (),
+        postgres_options: Sequence[str] = (),
         java_options: Sequence[str] = (),
     ) -> None:
         self.folder = Path(folder or os.environ.get("DEVSTACK_DIR") or ".devstack").resolve()
         advertised = () if kafka_advertised_port is None else (f"{ADVERTISED_PORT}{kafka_advertised_port}",)
         self._options = {
             "kurrentdb": tuple(kurrentdb_options),
+            "postgres": tuple(postgres_options),
             "kafka": (*advertised, *java_options),
             "elasticsearch": tuple(java_options),
         }

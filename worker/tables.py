@@ -19,7 +19,7 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0005"
 """The last migration: what makes these tables."""
 
 metadata = sa.MetaData(naming_convention=NAMING)

@@ -20,7 +20,6 @@ Returns when every event is in its stream once, or its wallet is named as contra
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,9 +48,9 @@ class Appending:
     """What is still to be done: `proofs` are sent next, then `ready` runs; `late` ones wait for another worker.
 
     No wallet has two runs among `ready`, for a call must not name a stream twice. `stands` says of a late run's wallet
-    at which revision its stream stood, and since when (monotonic seconds); after `patience_s` it is helped. Of the
-    wallets in `acknowledged` this process has proven streams before, of those in `proven` in this append. `others` wait
-    for an event that another worker may be appending.
+    at which revision its stream stood, and since when (seconds of the event loop); after `patience_s` it is helped. Of
+    the wallets in `acknowledged` this process has proven streams before, of those in `proven` in this append. `others`
+    wait for an event that another worker may be appending.
     """
 
     store: EventStore
@@ -242,13 +241,13 @@ def _wait(work: Appending, run: Run, at: int) -> None:
     """Put a run by whose stream stands before it, and remember since when the stream has stood there."""
     work.late.setdefault(run.wallet_id, run)
     if run.wallet_id not in work.stands or work.stands[run.wallet_id][0] != at:
-        work.stands[run.wallet_id] = at, time.monotonic()
+        work.stands[run.wallet_id] = at, asyncio.get_running_loop().time()
 
 
 async def _try_late_again(work: Appending) -> None:
     """Make the late runs ready again; those whose streams have long not moved, with what these lack."""
     late, work.late = work.late, {}
-    now = time.monotonic()
+    now = asyncio.get_running_loop().time()
     helped = {}
     for wallet_id, run in late.items():
         at, since = work.stands[wallet_id]

@@ -56,13 +56,14 @@ class Appended:
 
 
 class EventStore:
-    """The process's connection for appends. Calls are to be made one after another: two at once are not ordered.
+    """The process's connection for appends, which `connect` opens.
 
-    Nothing is asked or written before `check` has accepted the server, for each connection anew.
+    Calls are to be made one after another: two at once are not ordered. Nothing is asked or written before `check` has
+    accepted the server, for each connection anew.
     """
 
-    def __init__(self, uri: str, check: Check) -> None:
-        self._uri, self._check = uri, check
+    def __init__(self, uri: str, check: Check, connect: Callable[[str], Awaitable[Connection]] = connect) -> None:
+        self._uri, self._check, self._open = uri, check, connect
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         self._has_append_records = True
@@ -115,7 +116,7 @@ class EventStore:
             return self._connection
 
     async def _connect(self) -> Connection:
-        connection = await connect(self._uri)
+        connection = await self._open(self._uri)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await connection.channel.channel_ready()

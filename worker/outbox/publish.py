@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -50,10 +50,19 @@ class NotPublished(Unavailable):
 
 
 class Publisher:
-    """The process's producer. `connection` are aiokafka's arguments that say where the brokers are."""
+    """The process's producer, which `start_producer` makes.
 
-    def __init__(self, connection: dict[str, Any], default_topic: str) -> None:
+    `connection` are aiokafka's arguments that say where the brokers are.
+    """
+
+    def __init__(
+        self,
+        connection: dict[str, Any],
+        default_topic: str,
+        start_producer: Callable[[dict[str, Any]], Awaitable[AIOKafkaProducer]] | None = None,
+    ) -> None:
         self._connection = connection
+        self._start_producer = start_producer or _start_producer
         self._default_topic = default_topic
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
@@ -140,7 +149,7 @@ class Publisher:
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                self._producer = await _start_producer(self._connection)
+                self._producer = await self._start_producer(self._connection)
             return self._producer
 
     async def _read_topics(self, producer: AIOKafkaProducer, wanted: set[str]) -> None:
