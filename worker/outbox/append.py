@@ -149,13 +149,15 @@ async def _prove(work: Appending) -> None:
     work.proofs += appended.unknown
     if not appended.revisions:
         return
-    last = {run.wallet_id: run.last for run in sent}
     # Refused together though not named: the stream stands right before this event, and waits for it.
     lacking = [run for run in appended.unwritten if run.wallet_id not in appended.revisions]
-    short = {wallet_id: at for wallet_id, at in appended.revisions.items() if at < last[wallet_id]}
+    short = {run.wallet_id: at for run in sent if (at := appended.revisions.get(run.wallet_id, run.last)) < run.last}
     there = [run for run in appended.unwritten if run.wallet_id in appended.revisions and run.wallet_id not in short]
-    work.ready += lacking
-    await _sort(work, sent, short)
+    # With what was to be sent behind it: no call names a wallet twice.
+    gone = {run.wallet_id: run.before(work.ready) for run in sent if run in lacking or run.wallet_id in short}
+    work.ready = [run for run in work.ready if run.wallet_id not in gone]
+    work.ready += [gone[run.wallet_id] for run in lacking]
+    await _sort(work, [*gone.values()], short)
     if len(there) < len(sent):
         # A mixture is refused whole: those whose events are there are known only once they are asked by themselves.
         work.proofs += there

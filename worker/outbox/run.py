@@ -51,6 +51,11 @@ class Run:
         """What a stream that stands at `revision` has of this run."""
         return Run(self.wallet_id, [event for event in self.events if event.version <= revision])
 
+    def before(self, runs: Iterable[Run]) -> Run:
+        """This run, and as much of `runs` as goes on with it."""
+        behind = (event for run in runs if run.wallet_id == self.wallet_id for event in run.events)
+        return Run(self.wallet_id, [*self.events, *behind])
+
     def proof(self) -> Run:
         """The last event alone: its success proves that all before it are there, with these ids."""
         return Run(self.wallet_id, self.events[-1:])

@@ -14,6 +14,7 @@ from tests.support.workers import eventually
 from worker.contracts.events import stream_name
 from worker.outbox import append
 from worker.outbox.acknowledged import Acknowledged
+from worker.outbox.event_store import Appended
 
 
 @pytest.fixture
@@ -34,6 +35,25 @@ async def test_nothing_is_appended_behind_an_event_that_the_ledger_does_not_have
     assert contradictory == {lost.wallet_id}
     assert len(await book.stream(lost.wallet_id)) == 2
     assert await book.differing([sound.wallet_id]) == []
+
+
+async def test_a_proof_that_is_refused_by_a_deposed_leader_is_sent_before_what_stands_behind_it(book, nothing):
+    """It answers as the stream stood before: no call names the wallet twice, which a server need not take."""
+    (run,) = await book.wallets(1, credited=1)
+    await book.append([run.until(0)])
+    append_to_server, stale = book.store.append, [Appended([run.until(0)], {run.wallet_id: -1})]
+
+    async def answer(runs):
+        appended = stale.pop() if stale else await append_to_server(runs)
+        assert len(ids_of(runs)) == len(runs)
+        return appended
+
+    book.store.append = answer
+
+    assert not await book.append([], proofs=[run.proof()], acknowledged=nothing)
+
+    assert not stale
+    assert await book.differing([run.wallet_id]) == []
 
 
 async def test_nothing_is_helped_behind_an_event_that_the_ledger_does_not_have(book, monkeypatch):
