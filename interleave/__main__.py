@@ -37,16 +37,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     configure_logs("ERROR")
     try:
-        return _run(arguments.seeds, arguments.processes)
+        return _run(arguments.seeds, processes=arguments.processes, shortens=not arguments.as_found)
     except KeyboardInterrupt:
         return 130
 
 
-def _run(seeds: Sequence[int], processes: int) -> int:
+def _run(seeds: Sequence[int], *, processes: int, shortens: bool) -> int:
     ran, found = 0, None
     with open_servers() as environment:
         began = told = time.monotonic()
-        for count, failing in explore(environment, seeds, processes):
+        for count, failing in explore(environment, seeds, processes=processes, shortens=shortens):
             ran, found = ran + count, failing
             if time.monotonic() - told > PROGRESS_S:
                 told = time.monotonic()
@@ -63,7 +63,7 @@ def _tell(found: Found) -> None:
     console.print(f"seed {found.seed} fails, {'and' if found.is_repeatable else 'but NOT'} alike when it is run again:")
     for violation in found.violations[:VIOLATIONS_SHOWN_MAX]:
         console.print(f"  {violation}")
-    console.print(f"The shortest scene that fails, with {len(choices)} choices: {spec}")
+    console.print(f"A scene that fails, with {len(choices)} choices: {spec}")
     for line in describe(spec):
         console.print(f"  {line}")
     console.print("What happens in it:")
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m interleave", description="Look for faults by interleavings.")
     parser.add_argument("--seeds", type=_seeds, required=True, help="one, or from the first to the last: 1-2000")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many run scenes (one a core)")
+    parser.add_argument("--as-found", action="store_true", help="do not make a scene that fails shorter")
     return parser
 
 

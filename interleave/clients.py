@@ -80,7 +80,7 @@ class Consumer:
 
         A fault may lose what was read, with an error or without.
         """
-        faults = {"fails": self._fail, "loses the first": self._lose}
+        faults = {"breaks": self._fail, "loses the first": self._lose}
         found: tuple[ConsumerRecord, ...] = ()
         while not found:
             while not any(map(self._next, self.positions)):
@@ -193,7 +193,7 @@ class Admin:
             return {id_: OffsetAndMetadata(*found.get(id_, (-1, ""))) for id_ in partitions}
 
         offsets: dict[TopicPartition, OffsetAndMetadata] = await self._gates.call(
-            "read offsets", read, {"lost": _no_answer}
+            "read offsets", read, {"lost before": _no_answer}
         )
         return offsets
 

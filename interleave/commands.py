@@ -52,8 +52,11 @@ class Ids:
 class Story:
     """The records of a scene, in the order in which they are sent, and the names of its wallets and holds."""
 
-    def __init__(self, chance: random.Random, ids: Ids, wallets: int, partitions: int, commands: int) -> None:
+    def __init__(
+        self, chance: random.Random, ids: Ids, *, wallets: int, partitions: int, commands: int, hot: float
+    ) -> None:
         self._chance = chance
+        self._hot = hot
         self._ids = ids
         self.wallets = [ids.next() for _ in range(wallets)]
         self._holds = [(wallet, ids.next()) for wallet in self.wallets for _ in range(2)]
@@ -100,7 +103,7 @@ class Story:
 
     def _part(self) -> Command:
         chance = self._chance
-        wallet, other = chance.sample(self.wallets, 2)
+        wallet, other = self._two_wallets()
         kinds: Sequence[tuple[int, Callable[[], Command]]] = (
             (8, lambda: {"type": "Transfer", "fromWalletId": wallet, "toWalletId": other, "amount": self._amount()}),
             (5, lambda: {"type": "CreditWallet", "walletId": wallet, "amount": self._amount()}),
@@ -117,6 +120,14 @@ class Story:
         )
         (make,) = chance.choices([make for _, make in kinds], [weight for weight, _ in kinds])
         return make()
+
+    def _two_wallets(self) -> list[str]:
+        if self._chance.random() < self._hot:
+            first, *others = self.wallets
+            two = [first, self._chance.choice(others)]
+            self._chance.shuffle(two)
+            return two
+        return self._chance.sample(self.wallets, 2)
 
     def _create(self, wallet: str, *, part: bool = False) -> Command:
         id_ = {} if part else {"commandId": self._ids.next()}

@@ -23,7 +23,7 @@ SESSIONS = 6
 
 
 class Found(NamedTuple):
-    """A seed that fails: what was wrong, whether it ran again alike, and its shortest scene."""
+    """A seed that fails: what was wrong, whether it ran again alike, and its shortest scene that is known."""
 
     seed: int
     violations: Sequence[str]
@@ -60,8 +60,8 @@ def _open(environment: dict[str, str]) -> None:
     _process = _Process(environment)
 
 
-def _run(seeds: Sequence[int]) -> tuple[Sequence[int], Found | None]:
-    """Run these seeds up to the first that fails, which is made shorter; return those that ran, and what was found."""
+def _run(seeds: Sequence[int], shortens: bool) -> tuple[Sequence[int], Found | None]:
+    """Run these seeds up to the first that fails; return those that ran, and what was found."""
     assert _process is not None
     stage, loop = _process.stage, _process.loop
     for place, seed in enumerate(seeds):
@@ -69,20 +69,26 @@ def _run(seeds: Sequence[int]) -> tuple[Sequence[int], Found | None]:
         if result.violations:
             again = loop.run_until_complete(stage.run(draw(seed)))
             failing = Failing(draw(seed), result.choices, result)
-            shortest = loop.run_until_complete(shrink(stage.run, failing, count_records(draw(seed))))
-            return seeds[: place + 1], Found(seed, result.violations, again.trace == result.trace, shortest)
+            if shortens:
+                failing = loop.run_until_complete(shrink(stage.run, failing, count_records(draw(seed))))
+            return seeds[: place + 1], Found(seed, result.violations, again.trace == result.trace, failing)
     return seeds, None
 
 
-def explore(environment: dict[str, str], seeds: Sequence[int], processes: int) -> Iterator[tuple[int, Found | None]]:
-    """Run `seeds`: after each few of them, how many ran, and the one that failed. Ends behind the first that does."""
+def explore(
+    environment: dict[str, str], seeds: Sequence[int], *, processes: int, shortens: bool
+) -> Iterator[tuple[int, Found | None]]:
+    """Run `seeds`: after each few of them, how many ran, and the one that failed. Ends behind the first that does.
+
+    `shortens`: that one is made shorter.
+    """
     with ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=_open, initargs=(environment,)
     ) as pool:
         chunks = (seeds[first : first + SCENES_AT_ONCE] for first in range(0, len(seeds), SCENES_AT_ONCE))
         running: set[Future[tuple[Sequence[int], Found | None]]] = set()
         while True:
-            running |= {pool.submit(_run, chunk) for chunk in islice(chunks, 2 * processes - len(running))}
+            running |= {pool.submit(_run, chunk, shortens) for chunk in islice(chunks, 2 * processes - len(running))}
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -37,6 +37,18 @@ class Hangs(Exception):
     """A scene does not come to its end; who waits for what."""
 
 
+@dataclass(frozen=True)
+class Style:
+    """How the scheduler draws: which faults strike a call that they may strike, and how likely that is.
+
+    `stickiness` is how much likelier it is that who went on last goes on again, than that somebody else does.
+    """
+
+    faults: frozenset[str] = frozenset()
+    fault_chance: float = 0.0
+    stickiness: float = 0.0
+
+
 @dataclass(eq=False)
 class Actor:
     """Whoever makes calls: a core, a direct caller, a server by itself. A dead one makes none, a frozen one waits."""
@@ -102,22 +114,20 @@ class Gates:
         self.lock_timeout_s = 2.0
         self._flights: dict[Flight, None] = {}
         self._check_at_once = False
-        self._reset(Choices(0), 0.0, 0.0)
+        self._reset(Choices(0), Style())
         self.scheduling = False
 
-    def begin(
-        self, choices: Choices, fault_chance: float, stickiness: float, is_over: Callable[[], bool]
-    ) -> asyncio.Future[None]:
+    def begin(self, choices: Choices, style: Style, is_over: Callable[[], bool]) -> asyncio.Future[None]:
         """Start a scene at time 0; the future that is returned is done once it `is_over`, and fails where it hangs."""
-        self._reset(choices, fault_chance, stickiness)
+        self._reset(choices, style)
         self._is_over = is_over
         self.loop.now = 0.0
         self.scheduling = True
         self.over = self.loop.create_future()
         return self.over
 
-    def _reset(self, choices: Choices, fault_chance: float, stickiness: float) -> None:
-        self.choices, self.fault_chance, self.stickiness = choices, fault_chance, stickiness
+    def _reset(self, choices: Choices, style: Style) -> None:
+        self.choices, self.style = choices, style
         self.over: asyncio.Future[None] | None = None
         self.trace: list[str] = []
         self._is_over: Callable[[], bool] = lambda: False
@@ -144,7 +154,8 @@ class Gates:
     async def call(self, what: str, do: Do, faults: Mapping[str, Fault] | None = None, weight: float = 1.0) -> Any:
         """Make a call once it is let through, with the fault that strikes it, if any."""
         faults = faults or {}
-        fault = await self._turn(self._waiting, what, tuple(faults), weight)
+        may_strike = tuple(name for name in faults if name in self.style.faults)
+        fault = await self._turn(self._waiting, what, may_strike, weight)
         return await (do() if fault is None else faults[fault](do))
 
     async def call_at_once(self, what: str, do: Do) -> Any:
@@ -256,7 +267,7 @@ class Gates:
         order: list[Waiting | None] = [*first, None, *rare]
         weights = [self._weight(waiting, bool(first)) for waiting in order]
         faults = [0 if waiting is None else len(waiting.faults) for waiting in order]
-        place, fault = self.choices.choose(weights, faults, self.fault_chance)
+        place, fault = self.choices.choose(weights, faults, self.style.fault_chance)
         chosen = order[place]
         if chosen is not None:
             self._waiting.remove(chosen)
@@ -270,7 +281,7 @@ class Gates:
         if waiting is None:
             return TIME_WEIGHT if others else 1.0
         if waiting.actor is self._last and waiting.weight >= 1:
-            return 1.0 + self.stickiness
+            return 1.0 + self.style.stickiness
         return waiting.weight
 
     def _release(self, waiting: Waiting, fault: int) -> None:

@@ -15,7 +15,7 @@ from interleave.choices import Choice, Choices
 from interleave.clients import TIMESTAMP_BASE_MS
 from interleave.commands import Ids, Record, Story
 from interleave.core import Core, Servers
-from interleave.gates import Actor, Gates
+from interleave.gates import Actor, Gates, Style
 from interleave.judge import judge
 from interleave.kafka import Kafka
 from interleave.kurrentdb import KurrentDB
@@ -24,12 +24,25 @@ from interleave.postgres import Postgres
 RETURN_S = 0.5
 """How long it takes until a core that died is started again."""
 PAUSES_S = (0.0, 0.01, 0.5, 3.0)
+FAULTS = (
+    "lost before",
+    "lost after",
+    "conflict",
+    "fails",
+    "lock time-out",
+    "stale",
+    "breaks",
+    "loses the first",
+)
 KINDS = ("kill", "expel", "freeze", "rebalance", "lock")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a scene consists of, but for ids. `happenings` strike once each, at some time."""
+    """What a scene consists of, but for ids.
+
+    `hot` is the share of commands that are about the first wallet. `happenings` strike once each, at some time.
+    """
 
     seed: int
     wallets: int
@@ -37,8 +50,8 @@ class Spec:
     cores: int
     static: bool
     has_append_records: bool
-    fault_chance: float
-    stickiness: float
+    style: Style
+    hot: float
     poll_sizes: tuple[int, ...]
     commands: int
     gaps: frozenset[int]
@@ -59,12 +72,21 @@ def draw(seed: int) -> Spec:
     """The scene that a seed stands for."""
     chance = random.Random(f"scene {seed}")
     cores, partitions = chance.choice((2, 2, 3)), chance.choice((2, 3, 4))
-    wallets, commands = chance.randint(3, 5), chance.randint(8, 25)
+    wallets, commands = chance.randint(3, 5), chance.randint(8, 26)
     calm = chance.random() < 0.15
+    faults: frozenset[str] = frozenset()
+    fault_chance = 0.0
     happenings = [
         Happening(chance.choice(KINDS), chance.randrange(cores), chance.randrange(wallets))
         for _ in range(0 if calm else chance.choice((0, 1, 2, 3)))
     ]
+    # A scene of few kinds of faults has more of each.
+    if calm:
+        pass
+    elif chance.random() < 0.5:
+        faults, fault_chance = frozenset(FAULTS), chance.choice((0.02, 0.05, 0.1))
+    else:
+        faults, fault_chance = frozenset(chance.sample(FAULTS, chance.randint(1, 2))), chance.choice((0.1, 0.25))
     return Spec(
         seed,
         wallets,
@@ -72,9 +94,9 @@ def draw(seed: int) -> Spec:
         cores,
         static=chance.random() < 0.5,
         has_append_records=chance.random() < 0.85,
-        fault_chance=0.0 if calm else chance.choice((0.0, 0.02, 0.05, 0.15)),
-        stickiness=chance.choice((0.0, 2.0, 20.0)),
-        poll_sizes=tuple(chance.choice((1, 2, 3, 8)) for _ in range(5)),
+        style=Style(faults, fault_chance, stickiness=chance.choice((0.0, 2.0, 20.0))),
+        hot=chance.choice((0.0, 0.3, 0.7)),
+        poll_sizes=tuple(chance.choice((1, 2, 5, 10)) for _ in range(5)),
         commands=commands,
         gaps=frozenset(place for place in range(wallets + commands) if chance.random() < 0.05),
         happenings=tuple(happenings),
@@ -120,7 +142,7 @@ class _Scene:
     async def run(self) -> list[str]:
         # tenacity's back-off.
         random.seed(self.spec.seed)
-        over = self.gates.begin(self.choices, self.spec.fault_chance, self.spec.stickiness, self._is_over)
+        over = self.gates.begin(self.choices, self.spec.style, self._is_over)
         for number in range(self.spec.cores):
             self.start_core(number)
         self.sender.start(self._send())
@@ -205,7 +227,14 @@ class _Scene:
 
 def story_of(spec: Spec, nonce: int = 0) -> Story:
     """The wallets and records of a scene."""
-    return Story(random.Random(f"story {spec.seed}"), Ids(nonce), spec.wallets, spec.partitions, spec.commands)
+    return Story(
+        random.Random(f"story {spec.seed}"),
+        Ids(nonce),
+        wallets=spec.wallets,
+        partitions=spec.partitions,
+        commands=spec.commands,
+        hot=spec.hot,
+    )
 
 
 def count_records(spec: Spec) -> int:
