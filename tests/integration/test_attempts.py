@@ -13,7 +13,7 @@ from worker.ledger.decide_batch import Failed, Received
 
 def failed(command: Command, attempt: int = 1) -> Failed:
     known = received(command)
-    return Failed(command["commandId"], command["type"], known.fingerprint, attempt, known.received_at)
+    return Failed(command["commandId"], known.command, known.fingerprint, attempt, known.received_at)
 
 
 def replayed_as(command: Command, attempt: int) -> Received:
@@ -47,6 +47,21 @@ async def test_a_failure_never_overwrites_what_ran(engine):
     assert [outcome.made for outcome in told] == [((a, 1),), ()]
     assert all(outcome.replayed and outcome.recorded is None for outcome in told)
     assert await recorded(engine, paid["commandId"]) == [(1, None)]
+
+
+async def test_a_failure_under_the_id_of_another_command_is_told_no_outcome_of_that_one(engine):
+    """The other one ran between this one's attempts; whose payload was never read may be that one."""
+    a = new_id()
+    other = credit(a)
+    _, first = await run(engine, create_wallet(a), other)
+    mine = debit(a) | {"commandId": other["commandId"]}
+
+    told = await record_failure(engine, failed(mine))
+    unread = await record_failure(engine, failed(mine)._replace(type=None, fingerprint=b""))
+
+    assert codes([told, unread]) == ["IdempotencyConflict", "accepted"]
+    assert unread.reply == first.reply
+    assert await recorded(engine, other["commandId"]) == [(1, None)]
 
 
 async def test_only_the_next_attempt_runs_a_failed_command_again(engine):

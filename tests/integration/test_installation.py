@@ -175,7 +175,7 @@ async def test_a_database_without_wallets_does_not_get_a_kurrentdb_with_some(env
     "write",
     [
         lambda engine, wallet: run_batch(engine, [received(create_wallet(wallet))]),
-        lambda engine, _: record_failure(engine, Failed(new_id(), "CreditWallet", b"", 0, datetime.now(UTC))),
+        lambda engine, _: record_failure(engine, Failed(new_id(), None, b"", 0, datetime.now(UTC))),
     ],
     ids=["a batch", "a failure"],
 )

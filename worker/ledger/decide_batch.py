@@ -41,13 +41,18 @@ class Received(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A command that failed for an unexpected reason; where it was never read, without a type and a fingerprint."""
+    """A command that failed for an unexpected reason; where it was never read, without itself and its fingerprint."""
 
     command_id: str
-    type: str | None
+    command: Command | None
     fingerprint: bytes
     attempt: int
     received_at: datetime
+
+    @property
+    def type(self) -> str | None:
+        """The type of the command, where it was read."""
+        return None if self.command is None else self.command.type
 
 
 class RecordedCommand(NamedTuple):
@@ -117,10 +122,13 @@ def decide_batch(batch: Sequence[Received], locked: Book, ran: Mapping[str, Ran]
 
 
 def fail(failed: Failed, decided: Decided) -> None:
-    """Give a lone command that must not be run the outcome InternalError, unless it ran before."""
+    """Give a lone command that must not be run the outcome InternalError, unless it or another one ran under its id."""
     before = decided.ran.get(failed.command_id)
     if before is not None and not before.may_run_again_as(failed.attempt):
-        decided.outcomes.append(Outcome(before.error_code, before.reply, replayed=True, made=before.made))
+        # One that was never read is taken for the command that ran.
+        is_repeat = failed.command is None or before.is_repeated_by(failed.command, failed.fingerprint)
+        outcome = _under_used_id(failed.command_id, failed.type, failed.received_at, before, is_repeat=is_repeat)
+        decided.outcomes.append(outcome)
         return
     reply = rejected_reply(failed.command_id, failed.type, format_time(decided.now), INTERNAL_ERROR)
     row = RecordedCommand(
@@ -149,10 +157,18 @@ def _recalled(received: Received, decided: Decided) -> Outcome | None:
     before = decided.ran.get(command.command_id)
     if before is None or before.may_run_again_as(received.envelope.attempt):
         return None
-    if before.is_repeated_by(command, received.fingerprint):
+    is_repeat = before.is_repeated_by(command, received.fingerprint)
+    return _under_used_id(*_who(command), received.received_at, before, is_repeat=is_repeat)
+
+
+def _under_used_id(
+    command_id: str, type_: str | None, received_at: datetime, before: Ran, *, is_repeat: bool
+) -> Outcome:
+    """The first reply to a command again; a conflict where it was another command's."""
+    if is_repeat:
         return Outcome(before.error_code, before.reply, replayed=True, made=before.made)
-    rejected = idempotency_conflict(command.command_id)
-    reply = rejected_reply(command.command_id, command.type, format_time(received.received_at), rejected)
+    rejected = idempotency_conflict(command_id)
+    reply = rejected_reply(command_id, type_, format_time(received_at), rejected)
     return Outcome(rejected.code, reply)
 
 

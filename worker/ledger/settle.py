@@ -138,9 +138,7 @@ async def _fail(engine: AsyncEngine, received: Received, error: Exception) -> Ou
     command = received.command
     log.error("command_failed", command_id=command.command_id, type=command.type, exc_info=error)
     attempt, received_at = received.envelope.attempt, received.received_at
-    return await settle_failure(
-        engine, Failed(command.command_id, command.type, received.fingerprint, attempt, received_at)
-    )
+    return await settle_failure(engine, Failed(command.command_id, command, received.fingerprint, attempt, received_at))
 
 
 async def settle_failure(engine: AsyncEngine, failed: Failed) -> Outcome:
