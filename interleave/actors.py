@@ -6,12 +6,21 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from esdbclient import NewEvent, StreamState
+
 from interleave.commands import Command, Record
 from interleave.core import Servers
 from interleave.gates import Actor
 from interleave.postgres import Connection, Engine
 from worker.contracts.calls import Asked
-from worker.errors import AppendPendingError, NotDoneError, OutcomeUnknownError, RejectedError
+from worker.contracts.events import stream_name
+from worker.errors import (
+    AppendPendingError,
+    NotDoneError,
+    OutcomeUnknownError,
+    RejectedError,
+    StoresContradictError,
+)
 from worker.ledger.lock import LOCK_FREE_WALLETS
 from worker.outbox.append_direct import DirectAppends
 from worker.outbox.event_store import EventStore
@@ -20,6 +29,8 @@ from worker.repository import WalletRepository
 if TYPE_CHECKING:
     from interleave.scene import _Scene
 
+FOREIGN = "Foreign"
+"""The type of an event that no command made."""
 AGAIN_S = 0.5
 RARE = 0.04
 """How likely it is that something strikes now, against one who may go on."""
@@ -62,6 +73,8 @@ class Direct:
         except RejectedError as error:
             # Another transaction stood in its way: nothing was done, and nothing is remembered.
             return "reason" not in error.details
+        except StoresContradictError:
+            return True
         except (AppendPendingError, NotDoneError, OutcomeUnknownError):
             return False
         return True
@@ -140,10 +153,25 @@ async def _lock(scene: _Scene, what: Happening) -> None:
     await scene.gates.call(f"lock {scene.gates.names[wallet]}", lock, weight=RARE)
 
 
+async def _foreign(scene: _Scene, what: Happening) -> None:
+    """Somebody else appends to a wallet's stream what the ledger does not have: from then on the stores contradict."""
+    wallet = scene.wallets[what.wallet % len(scene.wallets)]
+
+    async def append() -> None:
+        event = NewEvent(type=FOREIGN, data=b"{}")
+        client = scene.servers.kurrentdb.client
+        await scene.gates.fly(
+            lambda: client.append_to_stream(stream_name(wallet), current_version=StreamState.ANY, events=[event])
+        )
+
+    await scene.gates.call(f"append a foreign event to {scene.gates.names[wallet]}", append, weight=RARE)
+
+
 _KINDS: dict[str, Callable[[_Scene, Happening], Coroutine[Any, Any, None]]] = {
     "kill": _kill,
     "expel": _expel,
     "freeze": _freeze,
     "rebalance": _rebalance,
     "lock": _lock,
+    "foreign": _foreign,
 }

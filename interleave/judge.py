@@ -11,6 +11,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 from esdbclient.exceptions import NotFound
 
+from interleave.actors import FOREIGN
 from interleave.commands import Command, Record
 from interleave.kafka import Kafka
 from interleave.kurrentdb import KurrentDB
@@ -36,22 +37,26 @@ async def judge(
         named = {json.loads(record.value)["commandId"] for record in sent}
         called = {record.command["commandId"]: record.command for record in direct}
         rows = await postgres.outside(lambda raw: _read_commands(raw, [*(named | called.keys())]))
+    totals, outcome = Totals(), Outcome()
+    for account in accounts:
+        totals.add(account)
+        outcome.add(account)
+    found = [violation for account in accounts for violation in rows_violations(account)]
+    found += totals.violations()
+    found += [violation for account in accounts for violation in _stream_violations(account)]
+    found += effect_violations(totals.entries, _last_attempts(rows))
+    if any(_is_contradictory(account) for account in accounts):
+        # What is answered then depends on when it was noticed.
+        return found
     failed = {str(row["command_id"]) for row in rows if row["error_code"] == FAILED}
     replies = [reply for reply in kafka.topics["replies"][0].entries if reply is not None]
     told = {header(reply, "correlation_id") for reply in replies}
-    found = [f"no reply to {record.value!r}" for record in sent if header(record, "correlation_id") not in told]
+    found += [f"no reply to {record.value!r}" for record in sent if header(record, "correlation_id") not in told]
     # Under the id of a command that failed another one may run as its next attempt.
     sure = [record for record in sent if _id(record) not in failed]
     answers = Answers(reply for reply in replies if (header(reply, "command_id") or b"").decode() not in failed)
-    totals, outcome = Totals(), Outcome()
-    for account in accounts:
-        found += [*rows_violations(account), *stream_violations(account)]
-        totals.add(account)
-        outcome.add(account)
-    found += totals.violations()
     found += answers.violations(sure)
     last = _last_attempts(rows)
-    found += effect_violations(totals.entries, last)
     silent = (failed | called.keys()) - answers.stored.keys()
     found += answers.stored_violations([row for row in last if str(row["command_id"]) not in silent])
     try:
@@ -64,6 +69,20 @@ async def judge(
     except (AssertionError, KeyError) as error:
         found.append(f"{type(error).__name__}: {error}")
     return found
+
+
+def _is_contradictory(account: Account) -> bool:
+    return any(event.type == FOREIGN for event in account.stream)
+
+
+def _stream_violations(account: Account) -> Iterator[str]:
+    """Nothing stands behind an event that is not the ledger's."""
+    if not _is_contradictory(account):
+        yield from stream_violations(account)
+        return
+    types = [event.type for event in account.stream]
+    if types.index(FOREIGN) != len(types) - 1:
+        yield f"{account.id}: behind a foreign event its stream goes on: {types}"
 
 
 def _called_runs(

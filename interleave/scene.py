@@ -34,6 +34,8 @@ FAULTS = (
     "breaks",
     "loses the first",
 )
+CONTRADICTORY = 0.1
+"""So many scenes have a wallet into whose stream somebody else writes."""
 KINDS = ("kill", "expel", "freeze", "rebalance", "lock")
 
 
@@ -87,6 +89,8 @@ def draw(seed: int) -> Spec:
         faults, fault_chance = frozenset(FAULTS), chance.choice((0.02, 0.05, 0.1))
     else:
         faults, fault_chance = frozenset(chance.sample(FAULTS, chance.randint(1, 2))), chance.choice((0.1, 0.25))
+    if chance.random() < CONTRADICTORY:
+        happenings.append(Happening("foreign", 0, chance.randrange(wallets)))
     return Spec(
         seed,
         wallets,
