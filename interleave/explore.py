@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
+from interleave.choices import Choice
 from interleave.gates import Gates
 from interleave.kurrentdb import KurrentDB
 from interleave.loop import VirtualLoop
 from interleave.postgres import Postgres
-from interleave.scene import Stage, count_records, draw
+from interleave.scene import Result, Spec, Stage, count_records, draw
 from interleave.shrink import Failing, shrink
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
@@ -31,46 +31,63 @@ class Found(NamedTuple):
     shortest: Failing
 
 
-class _Process:
-    """What a process keeps from one call to the next."""
+class Process:
+    """A loop and connections of its own to the servers that `environment` names, for scenes one after another."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        configure_logs("CRITICAL")
-        self.loop = VirtualLoop()
-        asyncio.set_event_loop(self.loop)
+        self._loop = VirtualLoop()
         settings = Settings.load(environment)
-        gates = Gates(self.loop)
-        postgres = Postgres(gates, settings)
-        kurrentdb = KurrentDB(gates, settings.kurrentdb_uri.get_secret_value())
+        self._gates = Gates(self._loop)
+        self._postgres = Postgres(self._gates, settings)
+        self._kurrentdb = KurrentDB(self._gates, settings.kurrentdb_uri.get_secret_value())
+        self._stage = Stage(self._gates, self._postgres, self._kurrentdb)
 
-        async def connect() -> None:
-            with gates.outside():
-                await postgres.open(SESSIONS)
-                await kurrentdb.open()
+    def __enter__(self) -> Self:
+        self._do(lambda: self._postgres.open(SESSIONS))
+        self._do(self._kurrentdb.open)
+        return self
 
-        self.loop.run_until_complete(connect())
-        self.stage = Stage(gates, postgres, kurrentdb)
+    def __exit__(self, *_: object) -> None:
+        self._do(self._postgres.close)
+        self._do(self._kurrentdb.close)
+        self._loop.close()
+
+    def run(self, spec: Spec, choices: Sequence[Choice] | None = None) -> Result:
+        """Run a scene, as it is drawn or by the choices that are given."""
+        return self._loop.run_until_complete(self._stage.run(spec, choices))
+
+    def shrink(self, failing: Failing) -> Failing:
+        """Make a scene that fails shorter."""
+        shorter = shrink(self._stage.run, failing, count_records(failing.spec))
+        return self._loop.run_until_complete(shorter)
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def do() -> None:
+            with self._gates.outside():
+                await work()
+
+        self._loop.run_until_complete(do())
 
 
-_process: _Process | None = None
+_process: Process | None = None
 
 
 def _open(environment: dict[str, str]) -> None:
     global _process  # noqa: PLW0603 - the pool gives a process no other place
-    _process = _Process(environment)
+    configure_logs("CRITICAL")
+    _process = Process(environment).__enter__()
 
 
 def _run(seeds: Sequence[int], shortens: bool) -> tuple[Sequence[int], Found | None]:
     """Run these seeds up to the first that fails; return those that ran, and what was found."""
     assert _process is not None
-    stage, loop = _process.stage, _process.loop
     for place, seed in enumerate(seeds):
-        result = loop.run_until_complete(stage.run(draw(seed)))
+        result = _process.run(draw(seed))
         if result.violations:
-            again = loop.run_until_complete(stage.run(draw(seed)))
+            again = _process.run(draw(seed))
             failing = Failing(draw(seed), result.choices, result)
             if shortens:
-                failing = loop.run_until_complete(shrink(stage.run, failing, count_records(draw(seed))))
+                failing = _process.shrink(failing)
             return seeds[: place + 1], Found(seed, result.violations, again.trace == result.trace, failing)
     return seeds, None
 

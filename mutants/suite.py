@@ -15,7 +15,9 @@ from devstack.stack import Stack
 from mutants.errors import MutantsError
 from mutants.tree import interpreter
 
-RUN_TIMEOUT_S = 600.0
+RUN_TIMEOUT_S = 1800.0
+INTERLEAVE_SEEDS = "1-2000"
+"""Within so many scenes the interleaving explorer must find what it is to notice."""
 OUTPUT_CHARACTERS_MAX = 4000
 PASSED, FAILED = 0, 1
 """pytest's exit codes."""
@@ -37,7 +39,7 @@ def first_failure(root: Path, tests: Iterable[str]) -> str | None:
         done = subprocess.run(  # noqa: S603
             [interpreter(root), *PYTEST, *chosen],
             cwd=root,
-            env={**environment, "WALLEX_KEEP_STACK": "1"},
+            env={**environment, "WALLEX_KEEP_STACK": "1", "WALLEX_INTERLEAVE_SEEDS": INTERLEAVE_SEEDS},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
