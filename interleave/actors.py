@@ -11,6 +11,7 @@ from esdbclient import NewEvent, StreamState
 from interleave.commands import Command, Record
 from interleave.core import Servers
 from interleave.gates import Actor
+from interleave.kurrentdb import accept
 from interleave.postgres import Connection, Engine
 from worker.contracts.calls import Asked
 from worker.contracts.events import stream_name
@@ -53,7 +54,7 @@ class Direct:
         self.records = records
         self.actor = Actor("direct")
         self.engine: Any = Engine(servers.postgres, "direct")
-        appends = DirectAppends(EventStore("", servers.kurrentdb.connect), self.engine)
+        appends = DirectAppends(EventStore("", accept, servers.kurrentdb.connect), self.engine)
         self._wallets = WalletRepository(self.engine, appends, "replies")
         self.is_done = False
 

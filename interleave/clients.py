@@ -43,6 +43,7 @@ class Consumer:
         self._noticed = asyncio.Event()
         self._changed = asyncio.Event()
         self._noticed.set()
+        self._coordinator = SimpleNamespace(member_id="")
 
     def notice(self) -> None:
         """The coordinator wants it to join anew: it will hear of that with its next heartbeat."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from interleave.clients import Admin, Consumer, Producer
 from interleave.gates import Actor, Gates
 from interleave.kafka import Kafka
-from interleave.kurrentdb import KurrentDB
+from interleave.kurrentdb import KurrentDB, accept
 from interleave.postgres import Engine, Postgres
 from worker.contracts.envelope import ReplyTopics
 from worker.inbox.assignment import Assignment
@@ -38,6 +39,9 @@ class Servers:
     postgres: Postgres
     kurrentdb: KurrentDB
     kafka: Kafka
+    alive: set[str] = field(default_factory=set)
+    """The names of the cores that live."""
+    lives: Iterator[int] = field(default_factory=count)
 
 
 class Core:
@@ -46,22 +50,35 @@ class Core:
     def __init__(self, servers: Servers, name: str, instance: str, broke: Callable[[Core, Exception], None]) -> None:
         gates, kafka = servers.gates, servers.kafka
         self.actor = Actor(name)
+        # Another one than of the core before it in its place.
+        self.name = f"wallex-{name.replace(' ', '-')}-{next(servers.lives)}"
+        self._alive = servers.alive
         self.consumer = Consumer(kafka, gates, instance)
         self._gates = gates
         self._broke = broke
         self.engine: Any = Engine(servers.postgres, name)
         consumer: Callable[[], Any] = lambda: self.consumer  # noqa: E731 - as the worker's parts take it
-        store = EventStore("", servers.kurrentdb.connect)
+        store = EventStore("", accept, servers.kurrentdb.connect)
         publisher = Publisher({}, "replies", lambda _connection: _started(Producer(kafka, gates)))
         self.pipeline = Pipeline(store, self.engine, publisher, consumer, METRICS, "dlq")
-        self.intake = Intake(self.engine, self.pipeline, ParkingLot(consumer), RULES, METRICS, consumer)
+        self.intake = Intake(self.name, self.engine, self.pipeline, ParkingLot(consumer), RULES, METRICS, consumer)
         admin: Any = Admin(kafka, gates)
         self.assignment = Assignment(
-            admin, "group", consumer, drained=self.intake.drained, abandon=self.intake.abandon, stop=self._stop
+            admin,
+            "group",
+            consumer,
+            name=self.name,
+            # Of two under one instance id none ends: they go on for longer than in a worker.
+            instance_id=None,
+            find_alive=self._find_alive,
+            drained=self.intake.drained,
+            abandon=self.intake.abandon,
+            stop=self._stop,
         )
 
     def start(self) -> None:
         """Begin to work."""
+        self._alive.add(self.name)
         for work in (
             self.pipeline.run(),
             self.intake.run_parked(),
@@ -72,6 +89,7 @@ class Core:
 
     def die(self) -> None:
         """End as a killed process does. Postgres notices some time later."""
+        self._alive.discard(self.name)
         self.actor.die()
         self.engine.cut()
 
@@ -88,6 +106,9 @@ class Core:
             self.assignment.note_poll()
             await self._gates.call("hand over", _nothing)
             await self.intake.take(await self.assignment.claim(records))
+
+    async def _find_alive(self, names: Collection[str]) -> frozenset[str]:
+        return frozenset(names) & self._alive
 
     def _stop(self, error: Exception) -> None:
         self._broke(self, error)

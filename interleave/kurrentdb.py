@@ -48,11 +48,18 @@ class KurrentDB:
         return Connection(channel, channel, self._real.metadata, self._real.credentials)
 
 
+async def accept(_client: object) -> None:
+    """The check of a connection: all stores of a scene belong together."""
+
+
 class _Channel:
     def __init__(self, server: KurrentDB, gates: Gates, real: grpc.aio.Channel) -> None:
         self._server = server
         self._gates = gates
         self._real = real
+
+    async def channel_ready(self) -> None:
+        """It is open."""
 
     async def close(self) -> None:
         """Others use the channel, too."""

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from interleave.gates import Actor, Do, Fault, Gates
 from worker.codecs import set_codecs
+from worker.database import REMEMBER_INSTALLATION
 from worker.ledger.lock import BUSY_WALLETS, FETCH_HOLDS, LOCK_FREE_WALLETS, LOCK_WALLETS, READ_CLOCK
 from worker.ledger.persist import UPDATE_HOLDS, UPDATE_WALLETS
 from worker.ledger.quarantine import FIND, QUARANTINE
@@ -98,6 +99,7 @@ class Postgres:
             server_settings={"search_path": "public", "TimeZone": "UTC", "jit": "off"},
         )
         await set_codecs(raw)
+        await raw.execute(REMEMBER_INSTALLATION)
         return raw
 
     async def find_blocked(self, pids: list[int]) -> set[int]:
