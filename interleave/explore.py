@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -92,6 +93,17 @@ def _run(seeds: Sequence[int], shortens: bool) -> tuple[Sequence[int], Found | N
     return seeds, None
 
 
+@contextmanager
+def _ended_with_us() -> Iterator[None]:
+    """End the pool's processes at once where this one is interrupted, instead of waiting for their scenes."""
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+
+
 def explore(
     environment: dict[str, str], seeds: Sequence[int], *, processes: int, shortens: bool
 ) -> Iterator[tuple[int, Found | None]]:
@@ -99,9 +111,12 @@ def explore(
 
     `shortens`: that one is made shorter.
     """
-    with ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_open, initargs=(environment,)
-    ) as pool:
+    with (
+        ProcessPoolExecutor(
+            processes, multiprocessing.get_context("spawn"), initializer=_open, initargs=(environment,)
+        ) as pool,
+        _ended_with_us(),
+    ):
         chunks = (seeds[first : first + SCENES_AT_ONCE] for first in range(0, len(seeds), SCENES_AT_ONCE))
         running: set[Future[tuple[Sequence[int], Found | None]]] = set()
         while True:

@@ -34,6 +34,8 @@ FAULTS = (
     "breaks",
     "loses the first",
 )
+LOCKED = 0.15
+"""So many scenes are about wallets that strangers have locked."""
 CONTRADICTORY = 0.1
 """So many scenes have a wallet into whose stream somebody else writes."""
 KINDS = ("kill", "expel", "freeze", "rebalance", "lock")
@@ -73,7 +75,7 @@ class Result(NamedTuple):
 def draw(seed: int) -> Spec:
     """The scene that a seed stands for."""
     chance = random.Random(f"scene {seed}")
-    cores, partitions = chance.choice((2, 2, 3)), chance.choice((2, 3, 4))
+    cores, partitions = chance.choice((2, 2, 3)), chance.choice((2, 2, 3, 4))
     wallets, commands = chance.randint(3, 5), chance.randint(8, 26)
     calm = chance.random() < 0.15
     faults: frozenset[str] = frozenset()
@@ -89,6 +91,9 @@ def draw(seed: int) -> Spec:
         faults, fault_chance = frozenset(FAULTS), chance.choice((0.02, 0.05, 0.1))
     else:
         faults, fault_chance = frozenset(chance.sample(FAULTS, chance.randint(1, 2))), chance.choice((0.1, 0.25))
+    if chance.random() < LOCKED:
+        happenings += [Happening("lock", chance.randrange(4), chance.choice((0, 0, 1, 2))) for _ in range(3)]
+        faults, fault_chance = frozenset({"lock time-out"}), 0.3
     if chance.random() < CONTRADICTORY:
         happenings.append(Happening("foreign", 0, chance.randrange(wallets)))
     return Spec(
@@ -99,8 +104,8 @@ def draw(seed: int) -> Spec:
         static=chance.random() < 0.5,
         has_append_records=chance.random() < 0.85,
         style=Style(faults, fault_chance, stickiness=chance.choice((0.0, 2.0, 20.0))),
-        hot=chance.choice((0.0, 0.3, 0.7)),
-        poll_sizes=tuple(chance.choice((1, 2, 5, 10)) for _ in range(5)),
+        hot=chance.choice((0.0, 0.3, 0.7, 0.7)),
+        poll_sizes=tuple(chance.choice((1, 3, 10, 10)) for _ in range(5)),
         commands=commands,
         gaps=frozenset(place for place in range(wallets + commands) if chance.random() < 0.05),
         happenings=tuple(happenings),
