@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from esdbclient import NewEvent, StreamState
@@ -54,8 +55,11 @@ class Direct:
         self.records = records
         self.actor = Actor("direct")
         self.engine: Any = Engine(servers.postgres, "direct")
-        appends = DirectAppends(EventStore("", accept, servers.kurrentdb.connect), self.engine)
-        self._wallets = WalletRepository(self.engine, appends, "replies")
+        store = EventStore("", accept, servers.kurrentdb.connect)
+        appends = DirectAppends(store, self.engine)
+        # All stores of a scene belong together.
+        installation: Any = SimpleNamespace(is_known=True, refused=None)
+        self._wallets = WalletRepository(self.engine, store, installation, appends, "replies")
         self.is_done = False
 
     def start(self) -> None:
