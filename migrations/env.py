@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from alembic import context
 from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from worker.database import create_migration_engine, database_url
@@ -31,7 +32,16 @@ def log_applied(*, step: MigrationInfo, **_: Any) -> None:
 
 
 def migrate(connection: Connection, settings: Settings) -> None:
-    context.configure(connection=connection, on_version_apply=log_applied, **COMPARED)
+    def refuse_loss(*, step: MigrationInfo, **_: Any) -> None:
+        # Raised within the transaction: what `alembic downgrade` has dropped so far is there again.
+        agreed = settings.environment != "production" or context.config.attributes.get("may_lose_data", False)
+        if not (step.is_upgrade or agreed):
+            raise CommandError(
+                f"{step.up_revision_id} is not reverted when ENVIRONMENT=production: "
+                "`wallex migrate revert` says what would be lost, and how to agree to that"
+            )
+
+    context.configure(connection=connection, on_version_apply=(refuse_loss, log_applied), **COMPARED)
     with context.begin_transaction():
         take_migration_turn(connection)
         context.run_migrations()

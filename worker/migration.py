@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.operations.ops import MigrationScript
+from alembic.operations import Operations
+from alembic.operations.ops import DropColumnOp, DropTableOp, MigrateOperation, MigrationScript
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection
 
@@ -55,6 +56,14 @@ class Migration:
     applied: bool
 
 
+@dataclass(frozen=True)
+class Reversal:
+    """What reverting the last migration that was run would do: `loses` are tables, and columns as `table.column`."""
+
+    migration: Migration
+    loses: tuple[str, ...]
+
+
 async def run_migrations(settings: Settings) -> list[Migration]:
     """Run the pending migrations and grant the runtime role its rights; return those that were pending.
 
@@ -70,17 +79,28 @@ async def run_migrations(settings: Settings) -> list[Migration]:
     return await _with_alembic(settings, upgrade)
 
 
-async def revert_migration(settings: Settings) -> Migration | None:
-    """Undo the last migration that was run, with what its tables hold, and return it; None if there is none."""
+async def find_reversal(settings: Settings) -> Reversal | None:
+    """Return what `revert_migration` would undo; None if nothing was run. Changes nothing, and locks nothing."""
 
-    def downgrade(config: Config) -> Migration | None:
+    def find(config: Config) -> Reversal | None:
         applied = [migration for migration in _list(config) if migration.applied]
-        if not applied:
-            return None
-        command.downgrade(config, "-1")
-        return applied[-1]
+        return Reversal(applied[-1], _find_losses(config, applied[-1].revision)) if applied else None
 
-    return await _with_alembic(settings, downgrade)
+    return await _with_alembic(settings, find)
+
+
+async def revert_migration(settings: Settings, revision: str) -> None:
+    """Undo `revision`, the last migration that was run, with what its tables and columns hold.
+
+    Nothing is done where another process has undone it meanwhile.
+    """
+
+    def downgrade(config: Config) -> None:
+        config.attributes["may_lose_data"] = True
+        script = ScriptDirectory.from_config(config).get_revision(revision)
+        command.downgrade(config, str(script.down_revision or "base"))
+
+    await _with_alembic(settings, downgrade)
 
 
 async def list_migrations(settings: Settings) -> list[Migration]:
@@ -163,6 +183,25 @@ def _list(config: Config) -> list[Migration]:
     applied = {script.revision for script in scripts.iterate_revisions(heads, "base")}
     everything = reversed(list(scripts.walk_revisions()))
     return [Migration(script.revision, script.doc, script.revision in applied) for script in everything]
+
+
+def _find_losses(config: Config, revision: str) -> tuple[str, ...]:
+    """The tables, and columns of other tables, that undoing `revision` drops."""
+    connection = config.attributes["connection"]
+    lost: list[str] = []
+
+    def note(operation: MigrateOperation) -> None:
+        if isinstance(operation, DropTableOp):
+            lost.append(operation.table_name)
+        if isinstance(operation, DropColumnOp):
+            lost.append(f"{operation.table_name}.{operation.column_name}")
+
+    with Operations.context(MigrationContext.configure(connection)) as operations:
+        # Instead of being executed, each of its operations is looked at.
+        operations.invoke = note  # type: ignore[method-assign, assignment]
+        ScriptDirectory.from_config(config).get_revision(revision).module.downgrade()
+    connection.rollback()
+    return tuple(lost)
 
 
 def _write(config: Config, title: str, **options: Any) -> Path | None:

@@ -54,6 +54,13 @@ TITLES = {
 """Of the migrations there are, in order."""
 NEXT = f"{int(max(TITLES)) + 1:04}"
 
+LOSSES = {
+    "0001": ("holds", "wallets", "ledger", "commands"),
+    "0002": (),
+    "0003": ("wallets.quarantine_reason", "wallets.quarantined_at"),
+}
+"""What reverting each of them drops."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -106,22 +113,26 @@ def quoted(role: str) -> str:
     return '"' + role.replace('"', '""') + '"'
 
 
-async def call(environment, program: str, *arguments: str) -> Finished:
-    """Run a program of the virtual environment as a process of its own, in the project's folder."""
+async def call(environment, program: str, *arguments: str, answer: str = "") -> Finished:
+    """Run a program of the virtual environment as a process of its own, in the project's folder.
+
+    `answer` is what it reads.
+    """
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name(program),
         *arguments,
         cwd=migration.PROJECT,
         env=environment,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await process.communicate(answer.encode())
     return Finished(process.returncode or 0, output.decode(), errors.decode())
 
 
-async def wallex(environment, *arguments: str) -> Finished:
-    return await call(environment, "wallex", *arguments)
+async def wallex(environment, *arguments: str, answer: str = "") -> Finished:
+    return await call(environment, "wallex", *arguments, answer=answer)
 
 
 async def describe(environment) -> list[str]:
@@ -131,17 +142,24 @@ async def describe(environment) -> list[str]:
 
 
 async def test_run_revert_run_comes_back_to_the_same_schema(environment):
-    """Reverted one after the other, they leave no table behind, and running again makes every detail as it was."""
+    """Reverted one after the other, they leave no table behind, and running again makes every detail as it was.
+
+    What each would lose is found beforehand, without a change.
+    """
     settings = Settings.load(environment)
 
     first_run = await migration.run_migrations(settings)
     first = await describe(environment)
-    reverted = [await migration.revert_migration(settings) for _ in first_run]
+    reversals = []
+    while reversal := await migration.find_reversal(settings):
+        await migration.revert_migration(settings, reversal.migration.revision)
+        reversals.append(reversal)
     between = await describe(environment)
     await migration.run_migrations(settings)
 
     assert [one.revision for one in first_run] == list(TITLES)
-    assert [one.revision for one in reverted if one] == list(reversed(TITLES))
+    assert [one.migration.revision for one in reversals] == list(reversed(TITLES))
+    assert {one.migration.revision: one.loses for one in reversals} == LOSSES
     assert between == []
     assert await describe(environment) == first
 
@@ -172,7 +190,8 @@ async def test_the_five_commands_tell_what_they_did(environment):
     ran = await wallex(environment, "migrate", "run")
     again = await wallex(environment, "migrate", "run")
     shown = await wallex(environment, "migrate", "show")
-    reverted = [await wallex(environment, "migrate", "revert") for _ in TITLES]
+    losses = [",".join(lost) or "nothing" for lost in LOSSES.values()]
+    reverted = [await wallex(environment, "migrate", "revert", "--lose", lost) for lost in reversed(losses)]
     empty = await wallex(environment, "migrate", "revert")
 
     titles = [f"{revision} {title}\n" for revision, title in TITLES.items()]
@@ -182,6 +201,49 @@ async def test_the_five_commands_tell_what_they_did(environment):
     assert (shown.exit_code, shown.output) == (0, "".join(f"[X] {title}" for title in titles))
     assert [(one.exit_code, one.output) for one in reverted] == [(0, f"reverted {title}") for title in titles[::-1]]
     assert (empty.exit_code, empty.output) == (0, "nothing to revert\n")
+
+
+async def test_revert_asks_and_names_what_is_lost(environment):
+    """Without a yes, without anybody who answers, and with another loss named, nothing is dropped."""
+    await migration.run_migrations(Settings.load(environment))
+    before = await describe(environment)
+
+    refused = [
+        await wallex(environment, "migrate", "revert", answer="n\n"),
+        await wallex(environment, "migrate", "revert"),
+        await wallex(environment, "migrate", "revert", "--lose", "nothing", answer="y\n"),
+    ]
+    unchanged = await describe(environment)
+    agreed = await wallex(environment, "migrate", "revert", answer="y\n")
+
+    assert [one.exit_code for one in refused] == [1, 1, 1]
+    assert unchanged == before
+    newest = max(TITLES)
+    assert all(",".join(LOSSES[newest]) in one.output + one.errors for one in (*refused, agreed))
+    assert (agreed.exit_code, agreed.output.splitlines()[-1].endswith(f"reverted {newest} {TITLES[newest]}")) == (
+        0,
+        True,
+    )
+    assert await describe(environment) != before
+
+
+async def test_production_reverts_nothing_whose_loss_is_not_named(environment):
+    """Whoever agrees to everything, or calls Alembic itself, drops no table there; who names what is lost does."""
+    await migration.run_migrations(Settings.load(environment))
+    before, production = await describe(environment), {**environment, "ENVIRONMENT": "production"}
+
+    refused = await wallex(production, "migrate", "revert", answer="y\n")
+    by_alembic = await call(production, "alembic", "downgrade", "base")
+    unchanged = await describe(environment)
+    loses = ",".join(LOSSES[max(TITLES)])
+    named = await wallex(production, "migrate", "revert", "--lose", loses)
+
+    assert (refused.exit_code, refused.output, refused.errors.count("\n")) == (1, "", 1)
+    assert f"unless --lose {loses} is given" in refused.errors
+    assert by_alembic.exit_code != 0 and "wallex migrate revert" in by_alembic.errors + by_alembic.output
+    assert unchanged == before
+    assert named.exit_code == 0, named.errors
+    assert await describe(environment) != before
 
 
 async def test_processes_that_migrate_at_once_take_turns(environment):
@@ -238,7 +300,7 @@ async def test_a_migration_gives_up_on_a_lock_instead_of_blocking_everyone(envir
     async with administrator(environment, environment["DB_NAME"]) as admin, admin.transaction():
         await admin.execute("LOCK TABLE wallets, holds, ledger, commands, installation IN SHARE MODE")
         started = time.monotonic()
-        refused = await wallex(environment, "migrate", "revert")
+        refused = await wallex(environment, "migrate", "revert", "--lose", ",".join(LOSSES[max(TITLES)]))
         elapsed_s = time.monotonic() - started
 
     assert refused.exit_code == 1

@@ -15,11 +15,21 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from worker import migration
+from worker.cli.output import fail
 from worker.errors import WallexError
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logs
 
 Name = Annotated[str, typer.Argument(help="What it does, in a few words; becomes the file's name.")]
+
+Lose = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="What is lost, in the question's words, separated by commas ('nothing' where no data is): answers it. "
+        "Required when ENVIRONMENT=production.",
+    ),
+]
 
 commands = typer.Typer(help="Run, revert, show and write migrations.")
 
@@ -40,11 +50,38 @@ def run() -> None:
 
 
 @commands.command()
-def revert() -> None:
-    """Undo the last migration that was run, with all that its tables hold."""
+def revert(lose: Lose = None) -> None:
+    """Undo the last migration that was run, with all that its tables and columns hold; asks first."""
     with _settings() as settings:
-        reverted = asyncio.run(migration.revert_migration(settings))
-    typer.echo(f"reverted {reverted.revision} {reverted.title}" if reverted else "nothing to revert")
+        reversal = asyncio.run(migration.find_reversal(settings))
+        if reversal is None:
+            typer.echo("nothing to revert")
+            return
+        _refuse_unless_agreed(reversal, lose, settings)
+        asyncio.run(migration.revert_migration(settings, reversal.migration.revision))
+    typer.echo(f"reverted {reversal.migration.revision} {reversal.migration.title}")
+
+
+def _refuse_unless_agreed(reversal: migration.Reversal, lose: str | None, settings: Settings) -> None:
+    """End with 1 unless whoever calls knows what is lost: by `--lose`, or, outside of production, by an answer."""
+    loses = ",".join(reversal.loses) or "nothing"
+    what = (
+        f"reverting {reversal.migration.revision} {reversal.migration.title} drops {loses} with all data in it"
+        if reversal.loses
+        else f"reverting {reversal.migration.revision} {reversal.migration.title} drops no data"
+    )
+    where = _place(settings)
+    if lose is not None:
+        named = {name.strip() for name in lose.split(",")}
+        if named != set(loses.split(",")):
+            fail(f"{where}: {what}; --lose says {lose!r}: expected --lose {loses}", 1)
+        return
+    if settings.environment == "production":
+        fail(f"{where}: {what}; refused when ENVIRONMENT=production, unless --lose {loses} is given", 1)
+    try:
+        typer.confirm(f"{where}: {what}. Revert it?", abort=True)
+    except typer.Abort:
+        fail(f"nothing was reverted; --lose {loses} answers without a question", 1)
 
 
 @commands.command()
@@ -87,6 +124,9 @@ def _settings() -> Iterator[Settings]:
     except (OSError, DBAPIError, CommandError, WallexError) as error:
         # A driver's error has its server's own words; SQLAlchemy's text around them would show the statement.
         reason = error.orig if isinstance(error, DBAPIError) else error
-        where = f"{settings.db_host}:{settings.db_port}/{settings.db_name}"
-        typer.echo(f"wallex: cannot migrate {where}: {reason}", err=True)
+        typer.echo(f"wallex: cannot migrate {_place(settings)}: {reason}", err=True)
         raise typer.Exit(1) from error
+
+
+def _place(settings: Settings) -> str:
+    return f"{settings.db_host}:{settings.db_port}/{settings.db_name}"
