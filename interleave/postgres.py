@@ -151,7 +151,7 @@ class Connection:
     async def fetch(self, statement: str, *args: Any) -> Any:
         """As asyncpg does; the clock is the loop's."""
         rows = await self._call(statement, args, lambda raw: raw.fetch(statement, *args))
-        return [(self._now(), rows[0][1])] if statement == READ_CLOCK else rows
+        return [(self._now(), *rows[0][1:])] if statement == READ_CLOCK else rows
 
     async def fetchval(self, statement: str, *args: Any) -> Any:
         """As asyncpg does."""

@@ -58,6 +58,8 @@ LOSSES = {
     "0001": ("holds", "wallets", "ledger", "commands"),
     "0002": (),
     "0003": ("wallets.quarantine_reason", "wallets.quarantined_at"),
+    "0004": ("installation",),
+    "0005": ("commands.fingerprint_format", "ledger.format"),
 }
 """What reverting each of them drops."""
 
