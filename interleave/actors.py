@@ -56,9 +56,8 @@ class Direct:
         self.actor = Actor("direct")
         self.engine: Any = Engine(servers.postgres, "direct")
         store = EventStore("", accept, servers.kurrentdb.connect)
-        appends = DirectAppends(store, self.engine)
-        # All stores of a scene belong together.
         installation: Any = SimpleNamespace(is_known=True, refused=None)
+        appends = DirectAppends(store, self.engine)
         self._wallets = WalletRepository(self.engine, store, installation, appends, "replies")
         self.is_done = False
 

@@ -61,6 +61,10 @@ class _Channel:
     async def channel_ready(self) -> None:
         """It is open."""
 
+    def get_state(self) -> grpc.ChannelConnectivity:
+        """It stays open."""
+        return grpc.ChannelConnectivity.READY
+
     async def close(self) -> None:
         """Others use the channel, too."""
 
