@@ -193,10 +193,12 @@ async def test_what_cannot_run_again_is_told_and_the_rest_is_replayed(make_world
     forged = (("dlq_error_code", b"InternalError"), ("dlq_topic", world.reply_topic.encode()))
     await publish(world.producer, world.dlq_topic, [Record(b"forged", b"{}", forged)])
 
-    done = await dlq(world, "replay", "--all")
+    readable = await dlq(world, "replay", "--all")
+    done = await dlq(world, "replay", "--all", "--unreadable")
     *_, garbage, null = await letters.until_count(6)
     missing = await dlq(world, "replay", "0:99", "7:0")
 
+    assert (readable.returncode, readable.stdout) == (0, "replayed 0, not replayed 0\n")
     assert done.returncode == missing.returncode == 1
     assert done.stdout.endswith("replayed 2, not replayed 2\n")
     assert "0:0 is not replayed: its record was too large to be kept whole" in done.stderr
@@ -224,6 +226,25 @@ async def test_replaying_all_leaves_alone_what_has_run(world):
     assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 2
     assert await balance(world, a) == "106.0000"
     assert [len(replies.to(id_)) for id_ in sent] == [2, 2]
+    assert await worker.stop() == 0
+
+
+async def test_a_command_of_a_wallet_that_was_quarantined_is_answered_by_its_replay(world):
+    """It took effect before its letter was written: it is answered with what is stored, and does not run again."""
+    command = credit(a := new_id(), "5")
+    worker, replies, _ = await at_work(world, a)
+    (id_,) = await world.send([command])
+    await replies.until_answered([id_])
+    ours = (("dlq_error_code", b"WalletQuarantined"), ("dlq_topic", world.command_topic.encode()))
+    letter = Record(a.encode(), json.dumps(command).encode(), (*ours, ("correlation_id", id_), ("dlq_attempt", b"1")))
+    await publish(world.producer, world.dlq_topic, [letter])
+
+    done = await dlq(world, "replay", "--code", "WalletQuarantined")
+    first, answer = await until_answered(replies, id_, 2)
+
+    assert (done.returncode, done.stdout.endswith("replayed 1, not replayed 0\n")) == (0, True)
+    assert (answer.value, header(answer, "replayed")) == (first.value, b"true")
+    assert await balance(world, a) == "105.0000"
     assert await worker.stop() == 0
 
 

@@ -33,6 +33,7 @@ Places = Annotated[
 ]
 Code = Annotated[ErrorCode | None, typer.Option("--code", help="Those with this code.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Unreadable = Annotated[bool, typer.Option("--unreadable", help="Also those without a readable commandId.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For a script: one object a line.")]
 
 commands = typer.Typer(help="List, show and replay dead letters.")
@@ -64,16 +65,17 @@ def show(place: At, as_json: AsJson = False) -> None:
 
 
 @commands.command("replay")
-def replay_letters(places: Places = None, code: Code = None, all_: All = False) -> None:
+def replay_letters(places: Places = None, code: Code = None, all_: All = False, unreadable: Unreadable = False) -> None:
     """Send dead letters back to the command topics they came from, to run again under the same ids.
 
-    Of several with the same bytes the last one; a command that has run since is left alone. Exit 1: some were not
+    Of several with the same bytes the last one; a command that has run since is left alone. With --code and --all,
+    records without a readable commandId are left out, unless --unreadable says otherwise. Exit 1: some were not
     replayed.
     """
     if [bool(places), code is not None, all_].count(True) != 1:
         fail(f"which dead letters? Expected {PLACE}, as `wallex dlq list` shows it, or --code, or --all", EXIT_USAGE)
     with _settings() as settings:
-        refused = asyncio.run(_replay(settings, Wanted(tuple(places or ()), code)))
+        refused = asyncio.run(_replay(settings, Wanted(tuple(places or ()), code, unreadable)))
     if refused:
         raise typer.Exit(1)
 

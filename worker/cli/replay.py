@@ -34,10 +34,15 @@ ATTEMPTS_MAX = 9_999
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters: those at `places`, or all, or all with `code`."""
+    """Which letters: those at `places`, or all, or all with `code`; of these the unreadable ones only on demand."""
 
     places: Sequence[Place] = ()
     code: ErrorCode | None = None
+    unreadable: bool = False
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether a letter that was not asked for by place is among them."""
+        return self.code in (None, letter.code) and (self.unreadable or letter.command_id is not None)
 
 
 class Replayed(NamedTuple):
@@ -58,8 +63,9 @@ class _Last(NamedTuple):
 async def replay(settings: Settings, wanted: Wanted) -> AsyncIterator[Replayed]:
     """Replay letters, the oldest first, each acknowledged by Kafka before the next.
 
-    Letters that were not asked for by place are passed over where their command has run since, or where a later letter
-    has the same key and bytes. Raises `KafkaAway` and `Unavailable`: the next one may have been published then.
+    Letters that were not asked for by place are passed over where their command has run since, where a later letter
+    has the same key and bytes, and where no `commandId` can be read: that record would only come back as a letter.
+    Raises `KafkaAway` and `Unavailable`: the next one may have been published then.
     """
     async with AsyncExitStack() as clients:
         consumer = await clients.enter_async_context(open_consumer(settings))
@@ -90,20 +96,20 @@ async def _read(
         return
     # Read twice, so that only their places are held.
     last: dict[bytes, _Last] = {}
-    async for letter in _with_code(settings, consumer, wanted.code):
+    async for letter in _read_all(settings, consumer, wanted):
         before = last.get(_content(letter))
         if before is None or letter.attempt >= before.attempt:
             last[_content(letter)] = _Last(letter.attempt, letter.place)
     places = {kept.place for kept in last.values()}
-    async for letter in _with_code(settings, consumer, wanted.code):
+    async for letter in _read_all(settings, consumer, wanted):
         if letter.place in places and await _why_not_again(engine, letter) is None:
             yield letter.place, letter
 
 
-async def _with_code(settings: Settings, consumer: AIOKafkaConsumer, code: ErrorCode | None) -> AsyncIterator[Letter]:
+async def _read_all(settings: Settings, consumer: AIOKafkaConsumer, wanted: Wanted) -> AsyncIterator[Letter]:
     async for record in read_topic(consumer, settings.dlq_topic):
         letter = read_letter(record)
-        if letter is not None and code in (None, letter.code):
+        if letter is not None and wanted.takes(letter):
             yield letter
 
 
@@ -128,8 +134,11 @@ def _why_not(settings: Settings, topics: set[str], letter: Letter | None) -> str
 
 
 async def _why_not_again(engine: AsyncEngine, letter: Letter | None) -> str | None:
-    """Whether the command would not run, but be answered with what is stored of it."""
-    if letter is None or letter.command_id is None:
+    """Whether the command would not run, but be answered with what is stored of it.
+
+    That is what one of a quarantined wallet waits for: it took effect, and was not answered.
+    """
+    if letter is None or letter.command_id is None or letter.code == ErrorCode.WALLET_QUARANTINED:
         return None
     with postgres_errors():
         async with raw_connection(engine) as connection:
