@@ -1,4 +1,8 @@
-"""`wallex command ID`: what was answered to a command, and each event that it made, in each store."""
+"""`wallex command ID`: what was answered to a command, and each event that it made, in each store.
+
+A command that could not be read (`InvalidCommand`, `InvalidAmount`) is stored nowhere: of that one the reply topic
+tells, for as long as it keeps the reply.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from uuid import UUID
 
 import orjson
 import typer
+from aiokafka import ConsumerRecord
 
 from worker.audit.documents import Document
 from worker.audit.ledger_pages import Key
@@ -25,8 +30,11 @@ from worker.cli.output import (
     say,
     show_time,
 )
+from worker.cli.reply_topic import KafkaAway, kafka_errors, open_consumer, read_reply
+from worker.cli.topic_reader import read_topic
+from worker.contracts.envelope import COMMAND_ID
 from worker.contracts.money import format_money
-from worker.contracts.times import format_time
+from worker.contracts.times import format_time, from_milliseconds
 from worker.ledger.entry import Entry
 from worker.projection.document import RecordedEvent
 from worker.settings import Settings
@@ -43,16 +51,34 @@ def register(app: typer.Typer) -> None:
 
 
 def command(id_: Id, as_json: AsJson = False) -> None:
-    """Show what every store knows of a command. Exit 1: none knows it."""
+    """Show what every store knows of a command, or its replies where none does. Exit 1: there are none either."""
     settings = Settings.load()
     quiet_clients(settings)
     sight = asyncio.run(see_command(settings, str(id_)))
+    replies, trouble = [], ""
+    if not sight.is_known:
+        try:
+            replies = asyncio.run(_find_replies(settings, str(id_)))
+        except KafkaAway as error:
+            trouble = f"; {error}"
     if as_json:
-        print_json(_as_json(str(id_), sight))
+        print_json(_as_json(str(id_), sight) | {"replies": [orjson.Fragment(reply.value) for reply in replies]})
     else:
         _print(str(id_), sight)
-    if not sight.is_known:
-        fail(f"no store that answers knows a command {id_}", 1)
+        for reply in replies:
+            say(f"not stored; answered in {settings.reply_topic}, {show_time(from_milliseconds(reply.timestamp))}")
+            print_json_text(reply.value.decode())
+    if not sight.is_known and not replies:
+        fail(f"no store that answers knows a command {id_}, nor does a reply in {settings.reply_topic}{trouble}", 1)
+
+
+async def _find_replies(settings: Settings, command_id: str) -> list[ConsumerRecord]:
+    """The replies to a command in REPLY_TOPIC, the oldest first; raises `KafkaAway`."""
+    wanted = (COMMAND_ID, command_id.encode())
+    async with open_consumer(settings) as consumer:
+        with kafka_errors(settings):
+            found = [record async for record in read_topic(consumer, settings.reply_topic) if wanted in record.headers]
+    return [record for record in found if read_reply(record.value) is not None]
 
 
 def _print(command_id: str, sight: CommandSight) -> None:
