@@ -36,6 +36,7 @@ FOREIGN = "Foreign"
 AGAIN_S = 0.5
 RARE = 0.04
 """How likely it is that something strikes now, against one who may go on."""
+CHURNS, CHURN_S = 8, 1.0
 FROZEN_S = 20.0
 LOCKED_S = (0.5, 3.0, 5.0, 9.0)
 
@@ -157,6 +158,18 @@ async def _lock(scene: _Scene, what: Happening) -> None:
     await scene.gates.call(f"lock {scene.gates.names[wallet]}", lock, weight=RARE)
 
 
+async def _churn(scene: _Scene, _what: Happening) -> None:
+    """Cores lose their places in the group one after another, as two under one instance id do."""
+    for turn in range(CHURNS):
+        number = turn % len(scene.cores)
+
+        async def expel(number: int = number) -> None:
+            scene.kafka.group.lose(scene.cores[number].consumer)
+
+        await scene.gates.call(f"expel core {number} from the group", expel, weight=RARE if turn == 0 else 1.0)
+        await asyncio.sleep(CHURN_S)
+
+
 async def _foreign(scene: _Scene, what: Happening) -> None:
     """Somebody else appends to a wallet's stream what the ledger does not have: from then on the stores contradict."""
     wallet = scene.wallets[what.wallet % len(scene.wallets)]
@@ -178,4 +191,5 @@ _KINDS: dict[str, Callable[[_Scene, Happening], Coroutine[Any, Any, None]]] = {
     "rebalance": _rebalance,
     "lock": _lock,
     "foreign": _foreign,
+    "churn": _churn,
 }

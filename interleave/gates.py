@@ -94,10 +94,14 @@ class Waiting:
 
 @dataclass(eq=False)
 class Flight:
-    """A call under way; `pid` is its session's in Postgres, where it may wait for a lock, and then is `blocked`."""
+    """A call under way; `pid` is its session's in Postgres, where it may wait for a lock, and then is `blocked`.
+
+    One that is `cancelled` may wait for a moment more.
+    """
 
     pid: int | None
     blocked: bool = False
+    cancelled: bool = False
     limit: asyncio.TimerHandle | None = None
 
 
@@ -232,12 +236,12 @@ class Gates:
         assert self.find_blocked is not None
         blocked = await self.find_blocked([flight.pid for flight in asked if flight.pid is not None])
         for flight in asked:
-            if flight in self._flights and flight.pid in blocked:
+            if flight in self._flights and flight.pid in blocked and not flight.cancelled:
                 flight.blocked = True
                 flight.limit = self.loop.call_later(self.lock_timeout_s, self._time_out, flight)
 
     def _time_out(self, flight: Flight) -> None:
-        flight.blocked = False
+        flight.blocked, flight.cancelled = False, True
         self.trace.append(f"postgres: session waited for {self.lock_timeout_s:g} s for a lock")
         self.loop.create_task(self.fly(lambda: self.on_blocked(flight.pid)), context=Context())
 
@@ -294,8 +298,8 @@ class Gates:
         self.fail(Hangs(f"{why} at {self.loop.now:.1f} s; at the gates: {waits or 'nobody'}"))
 
 
-def _by_name(waiting: Waiting) -> str:
-    return waiting.actor.name
+def _by_name(waiting: Waiting) -> tuple[str, str]:
+    return waiting.actor.name, waiting.what
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, work: Any, context: Context | None = None) -> asyncio.Task[Any]:

@@ -63,6 +63,7 @@ class Postgres:
         self._settings = settings
         self._free: list[Session] = []
         self._watch: asyncpg.Connection[Any] | None = None
+        self._asking = asyncio.Lock()
         self.actor = Actor("postgres")
         gates.find_blocked, gates.on_blocked = self.find_blocked, self.cancel
 
@@ -104,19 +105,22 @@ class Postgres:
 
     async def find_blocked(self, pids: list[int]) -> set[int]:
         """Which of these sessions wait for another one's lock; not those that wait in a circle, which Postgres ends."""
-        assert self._watch is not None
-        waits = {pid: set(others) for pid, others in await self._watch.fetch(WHO_WAITS, pids) if others}
+        found = await self._ask(lambda watch: watch.fetch(WHO_WAITS, pids))
+        waits = {pid: set(others) for pid, others in found if others}
         return {pid for pid in waits if not _is_in_circle(pid, waits)}
 
     async def cancel(self, pid: int) -> None:
         """Cancel a session's statement."""
-        assert self._watch is not None
-        await self._watch.execute("SELECT pg_cancel_backend($1)", pid)
+        await self._ask(lambda watch: watch.execute("SELECT pg_cancel_backend($1)", pid))
 
     async def outside(self, do: Callable[[asyncpg.Connection[Any]], Awaitable[Any]]) -> Any:
         """Do something beside all scenes."""
-        assert self._watch is not None
         with self.gates.outside():
+            return await self._ask(do)
+
+    async def _ask(self, do: Callable[[asyncpg.Connection[Any]], Awaitable[Any]]) -> Any:
+        assert self._watch is not None
+        async with self._asking:
             return await do(self._watch)
 
 

@@ -20,6 +20,7 @@ from interleave.judge import judge
 from interleave.kafka import Kafka
 from interleave.kurrentdb import KurrentDB
 from interleave.postgres import Postgres
+from worker.inbox.intake import TRYING_MAX
 
 RETURN_S = 0.5
 """How long it takes until a core that died is started again."""
@@ -36,6 +37,8 @@ FAULTS = (
 )
 LOCKED = 0.15
 """So many scenes are about wallets that strangers have locked."""
+CHURNED = 0.1
+"""So many are about cores that lose their partitions again and again while they wait for locked wallets."""
 CONTRADICTORY = 0.1
 """So many scenes have a wallet into whose stream somebody else writes."""
 KINDS = ("kill", "expel", "freeze", "rebalance", "lock")
@@ -94,6 +97,9 @@ def draw(seed: int) -> Spec:
     if chance.random() < LOCKED:
         happenings += [Happening("lock", chance.randrange(4), chance.choice((0, 0, 1, 2))) for _ in range(3)]
         faults, fault_chance = frozenset({"lock time-out"}), 0.3
+    if chance.random() < CHURNED:
+        happenings = [*(Happening("lock", 3, wallet) for wallet in (0, 0, 1)), Happening("churn", 0, 0)]
+        faults, fault_chance = frozenset(), 0.0
     if chance.random() < CONTRADICTORY:
         happenings.append(Happening("foreign", 0, chance.randrange(wallets)))
     return Spec(
@@ -166,7 +172,18 @@ class _Scene:
             self.violations += await judge(
                 self.stage.postgres, self.stage.kurrentdb, self.kafka, self.wallets, self.direct.records
             )
+            if not self._may_fail() and self._has_failed():
+                self.violations.append("a command got InternalError, and nothing failed")
         return self.violations
+
+    def _may_fail(self) -> bool:
+        """Whether a command may get InternalError: Postgres refused it, or processes died while they ran it."""
+        kills = sum(happening.kind == "kill" for happening in self.spec.happenings)
+        return "fails" in self.spec.style.faults or kills >= TRYING_MAX
+
+    def _has_failed(self) -> bool:
+        replies = self.kafka.topics["replies"][0].entries
+        return any(reply is not None and b'"InternalError"' in (reply.value or b"") for reply in replies)
 
     def start_core(self, number: int) -> None:
         """Start a core in the place of the one that died, if one did."""
