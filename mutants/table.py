@@ -11,6 +11,10 @@ LEDGER = "tests/integration/test_ledger.py::test_"
 CLOCK = "tests/integration/test_clock.py::test_"
 APPEND = "tests/integration/outbox/test_append.py::test_"
 PIPELINE = "tests/integration/outbox/test_pipeline.py::test_"
+INTERLEAVE = (
+    "tests/integration/test_interleave.py::"
+    "test_small_scenes_end_as_if_run_one_after_another_whatever_the_order_and_the_faults"
+)
 
 IN_THE_LEDGER = (
     Mutant(
@@ -225,4 +229,63 @@ AFTER_THE_COMMIT = (
     ),
 )
 
-MUTANTS = (*IN_THE_LEDGER, *AFTER_THE_COMMIT)
+FOUND_BY_INTERLEAVING = (
+    Mutant(
+        "interleaved-runs",
+        "events of two transactions are appended as if nothing lay between them",
+        "worker/outbox/run.py",
+        "        if runs and event.version == runs[-1][-1].version + 1:\n",
+        "        if runs:\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-gap",
+        "a gap in the offsets is believed the first time",
+        "worker/inbox/assignment.py",
+        "        elif offset > expected and gap != (expected, offset):\n",
+        "        elif False:\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-event-before",
+        "an event is appended behind whatever stands at the revision before it",
+        "worker/outbox/append.py",
+        "    behind = [run for run in runs if run.first > 0 and not _is_proven(work, run.wallet_id)]\n",
+        "    behind = []\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-lone-record",
+        "what comes behind a record that was dropped is run",
+        "worker/inbox/intake.py",
+        "            partition.owned = False\n            return\n",
+        "            return\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-parking",
+        "parked commands are forgotten while more are being parked",
+        "worker/inbox/parking.py",
+        "        async with self.settling:\n            self._leave(ran)\n",
+        "        self._leave(ran)\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-deaths",
+        "a process that lost its place in the group counts as one that died",
+        "worker/inbox/assignment.py",
+        "        dead = tuple(process for process in read_trying(metadata) if process not in alive)\n",
+        "        dead = read_trying(metadata)\n",
+        (INTERLEAVE,),
+    ),
+    Mutant(
+        "interleaved-attempt",
+        "an attempt is recorded under the number that its sender wrote",
+        "worker/ledger/decide_batch.py",
+        "    attempt = _attempt_after(decided.ran.get(command.command_id))\n",
+        "    attempt = received.envelope.attempt\n",
+        (INTERLEAVE,),
+    ),
+)
+
+MUTANTS = (*IN_THE_LEDGER, *AFTER_THE_COMMIT, *FOUND_BY_INTERLEAVING)
