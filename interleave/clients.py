@@ -40,6 +40,7 @@ class Consumer:
         self.positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._is_rejoining = False
+        self._committing = asyncio.Lock()
         self._noticed = asyncio.Event()
         self._changed = asyncio.Event()
         self._noticed.set()
@@ -124,16 +125,16 @@ class Consumer:
         if offsets.keys() - self.positions.keys():
             raise IllegalStateError("a partition is not assigned")
 
-        # The request carries them as they are when it is sent.
-        member, generation = self.member, self.generation
-
-        async def commit() -> None:
-            self._kafka.group.commit(member, generation, offsets)
-
         told = sorted(f"{id_.partition}:{offset} {mark}".strip() for id_, (offset, mark) in offsets.items())
-        await self._gates.call(
-            f"commit {', '.join(told)}", commit, {"lost before": _no_answer, "lost after": _lost_after}
-        )
+        async with self._committing:
+            # The request carries them as they are when it is sent. One is sent after another.
+            member, generation = self.member, self.generation
+
+            async def commit() -> None:
+                self._kafka.group.commit(member, generation, offsets)
+
+            faults = {"lost before": _no_answer, "lost after": _lost_after}
+            await self._gates.call(f"commit {', '.join(told)}", commit, faults)
 
     def seek(self, id_: TopicPartition, offset: int) -> None:
         """As aiokafka does."""
