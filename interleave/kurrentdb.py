@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from interleave.gates import Do, Fault, Gates
+from interleave.gates import Actor, Do, Fault, Gates, current_actor
 from worker.contracts.events import STREAM_PREFIX
 from worker.outbox import append_records, append_to_stream
 from worker.outbox.append_records import NEVER_WRITTEN, STATUS_TRAILER
@@ -23,8 +23,24 @@ class KurrentDB:
         self._uri = uri
         self._real: Connection | None = None
         self.has_append_records = True
+        self.blind: set[tuple[str, int]] = set()
+        """Streams, and the revisions behind which an actor appended that had appended nothing to them before."""
+        self._seen: dict[str, set[Actor]] = {}
         self.stood: dict[str, int] = {}
         """At which revision each stream certainly stood, by the answers so far."""
+
+    def begin(self, *, has_append_records: bool) -> None:
+        """Forget the scene before, and have the call for many streams or not."""
+        self.has_append_records = has_append_records
+        for known in (self.blind, self._seen, self.stood):
+            known.clear()
+
+    def note(self, stream: str, expected: int) -> None:
+        """The actor who runs appended to `stream` behind a revision."""
+        seen = self._seen.setdefault(stream, set())
+        if current_actor() not in seen:
+            self.blind.add((stream, expected))
+            seen.add(current_actor())
 
     async def open(self) -> None:
         """Connect."""
@@ -88,7 +104,10 @@ class _Channel:
             if not is_question:
                 faults["lost after"] = _timed_out_after
             what = "locate" if is_question else "append"
-            return await self._gates.call(f"{what} {about}", lambda: self._gates.fly(send), faults)
+            answer = await self._gates.call(f"{what} {about}", lambda: self._gates.fly(send), faults)
+            for stream, expected in states:
+                self._server.note(stream, expected)
+            return answer
 
         return append
 
@@ -105,7 +124,10 @@ class _Channel:
             told = sent[0].options
             about = f"{self._name(told.stream_identifier.stream_name.decode())} at {told.revision}"
             faults = {"lost before": _timed_out, "lost after": _timed_out_after}
-            return await self._gates.call(f"append to {about}", lambda: self._gates.fly(send), faults)
+            answer = await self._gates.call(f"append to {about}", lambda: self._gates.fly(send), faults)
+            if answer.WhichOneof("result") == "success":
+                self._server.note(told.stream_identifier.stream_name.decode(), told.revision)
+            return answer
 
         return append
 

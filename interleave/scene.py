@@ -145,7 +145,7 @@ class _Scene:
         kept = [record for place, record in enumerate(story.records) if place not in spec.left_out]
         self.records = [record for record in kept if not record.direct]
         self.kafka = Kafka(self.gates.loop, spec.partitions, spec.poll_sizes, self._check_commit)
-        stage.kurrentdb.has_append_records = spec.has_append_records
+        stage.kurrentdb.begin(has_append_records=spec.has_append_records)
         self.servers = Servers(self.gates, stage.postgres, stage.kurrentdb, self.kafka)
         self.cores: list[Core] = []
         self.direct = Direct(self.servers, [record for record in kept if record.direct])
