@@ -14,7 +14,7 @@ from interleave.scene import draw
 from interleave.servers import open_servers
 
 PROJECT = Path(__file__).parents[2]
-SEEDS = os.environ.get("WALLEX_INTERLEAVE_SEEDS", "1-150")
+SEEDS = os.environ.get("WALLEX_INTERLEAVE_SEEDS", "1-100")
 """The fixed part; `make mutants` asks for more."""
 
 
