@@ -268,20 +268,6 @@ def test_what_nobody_knows_has_exit_code_1(shop):
     assert command.stderr.startswith("wallex: no store that answers knows a command")
 
 
-def test_a_command_that_is_stored_nowhere_is_found_by_its_reply(shop):
-    """What cannot be read is answered and not remembered: the reply topic has it for as long as it keeps replies."""
-    wallet, command_id = shop.wallet(), new_id()
-    refused = shop.wallex("send", "CreditWallet", f"walletId={wallet}", "amount=0", "--id", command_id, "--wait")
-
-    shown, known = shop.wallex("command", command_id), json.loads(shop.wallex("command", command_id, "--json").stdout)
-
-    assert refused.returncode == 1
-    assert (shown.returncode, "InvalidAmount" in shown.stdout) == (0, True)
-    assert [(reply["commandId"], reply["error"]["code"]) for reply in known["replies"]] == [
-        (command_id, "InvalidAmount")
-    ]
-
-
 def test_a_command_is_shown_with_its_events_in_each_store(shop):
     """Its reply, and both halves of a transfer."""
     source, target, command_id = shop.wallet(), shop.wallet(), new_id()

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from devstack.server import HOST
+from tests.support.command_line import wallex
 from tests.support.commands import Record, create_wallet, credit, new_id, record_of
 from tests.support.expiry import start_scheduler
 from tests.support.foreign import locked
@@ -146,6 +147,25 @@ async def test_many_who_ask_whether_it_is_ready_hold_up_no_command(world):
 
     assert statuses[200] > 0
     assert statuses.keys() <= {200, 503}
+    assert await worker.stop() == 0
+
+
+async def test_a_command_that_is_stored_nowhere_is_found_by_its_reply(world):
+    """What cannot be read is answered and not remembered: the reply topic has it for as long as it keeps replies."""
+    replies = await world.topic(world.reply_topic)
+    command = credit(new_id(), "0")
+    worker = world.start("a")
+    await replies.until_answered(await world.send([command]))
+
+    asked = ("command", command["commandId"])
+    shown, known, unknown = [
+        await asyncio.to_thread(wallex, world.environment, *arguments)
+        for arguments in (asked, (*asked, "--json"), ("command", new_id()))
+    ]
+
+    assert (shown.returncode, "InvalidAmount" in shown.stdout, unknown.returncode) == (0, True, 1)
+    ((reply,),) = [found["replies"] for found in known.objects]
+    assert (reply["commandId"], reply["error"]["code"]) == (command["commandId"], "InvalidAmount")
     assert await worker.stop() == 0
 
 

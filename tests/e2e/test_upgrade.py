@@ -20,11 +20,13 @@ from tests.support.replies import Topic, code, content, header
 from tests.support.workers import Worker, eventually
 from tests.support.world import World
 from worker.audit.report import Report
-from worker.audit.stores import Stores, open_event_store, open_postgres
+from worker.audit.stores import Stores, open_postgres
 from worker.audit.streams import Streams
 from worker.audit.verify import verify
 from worker.contracts.commands import COMMAND_TYPES
 from worker.contracts.events import EventType
+from worker.outbox.event_store import open_event_store
+from worker.outbox.installation import Installation
 from worker.projection.follow import EventLog
 from worker.settings import Settings
 
@@ -102,7 +104,7 @@ async def verified(world: World, documents: Documents) -> Report:
         open_postgres(settings) as engine,
         EventLog.connect(uri) as log,
         Streams.connect(uri) as streams,
-        open_event_store(uri) as store,
+        open_event_store(uri, Installation(engine).check) as store,
     ):
         return await verify(Stores(engine, log, streams, documents.client, store, *documents.projections), settle_s=60)
 
@@ -170,6 +172,10 @@ async def test_one_release_appends_what_the_other_one_committed(make_world, star
     replies = await world.topic(world.reply_topic)
 
     async with projecting(world) as documents:
+        # The stores of an installation share events, by which a release that compares stores knows them.
+        at_work = world.start("a", **old)
+        await replies.until_answered(await world.send([say.create_wallet(new_id())]))
+        assert await at_work.stop() == 0
         sent = await world.send([group_of_everything()])
         assert await world.start("a", WALLEX_CRASH_POINT="commit", **crashing).ended() == -signal.SIGKILL
         worker = world.start("a", **recovering)

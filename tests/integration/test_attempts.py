@@ -57,7 +57,7 @@ async def test_a_failure_under_the_id_of_another_command_is_told_no_outcome_of_t
     mine = debit(a) | {"commandId": other["commandId"]}
 
     told = await record_failure(engine, failed(mine))
-    unread = await record_failure(engine, failed(mine)._replace(type=None, fingerprint=b""))
+    unread = await record_failure(engine, failed(mine)._replace(command=None, fingerprint=b""))
 
     assert codes([told, unread]) == ["IdempotencyConflict", "accepted"]
     assert unread.reply == first.reply

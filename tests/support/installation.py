@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.integration.kurrentdb.standin import StandIn, start_standin
 from tests.support.postgres import administrator
 from worker.database import raw_connection
-from worker.migration import revert_migration, run_migrations
+from worker.migration import find_reversal, revert_migration, run_migrations
 from worker.outbox.installation import STREAM, read_id
 from worker.settings import Settings
 
@@ -83,6 +83,6 @@ async def forget_installation(environment: Mapping[str, str]) -> None:
 async def make_anew(environment: Mapping[str, str]) -> None:
     """Revert all migrations, and run them again: the same tables, and nothing in them."""
     settings = Settings.load(environment)
-    while await revert_migration(settings):
-        pass
+    while reversal := await find_reversal(settings):
+        await revert_migration(settings, reversal.migration.revision)
     await run_migrations(settings)
