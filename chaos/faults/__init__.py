@@ -43,7 +43,8 @@ GROUPS = {
         machine.FAULTS,
     ),
     "sessions in Postgres are ended, refused or kept waiting": Group(
-        "a batch runs again, in halves where a command fails by itself; a locked wallet holds up nobody else's",
+        "a batch runs again, in halves where a command fails by itself; a locked wallet holds up what comes behind it "
+        "in its partition, and no other partition",
         "`pg_terminate_backend`; read-only for a while; one entry in a hundred refused; a foreign transaction on rows",
         postgres.FAULTS,
     ),

@@ -62,7 +62,8 @@ def _info() -> dict[str, Any]:
         "title": "Wallex",
         "version": CONTRACT_VERSION,
         "description": "Wallet commands on Kafka, each run at most once in effect and answered by one reply. "
-        "Order holds among commands with the same key: use the wallet id, and Kafka's own partitioner (murmur2).",
+        "Order holds among commands with the same key: use the wallet id, and Kafka's own partitioner "
+        "(murmur2; librdkafka: partitioner=murmur2_random).",
     }
 
 
