@@ -37,12 +37,15 @@ REMEMBERS_DELETION = (
 )
 MOVED_MEANWHILE = "the stream stands elsewhere by now, or did not answer in time: repair again"
 
-# Newest first: the walk ends at the first entry that is old enough, whatever the number of those before it.
+# Newest first: the walk ends at the first entry that is old enough, whatever the number of those before it. A time that
+# is still to come says that the clock was ahead, and would keep the wallet from its repair until then.
 READ_SETTLED = """
 SELECT wallet.id::text, entry.version
 FROM unnest($1::uuid[]) AS wallet(id)
 CROSS JOIN LATERAL (SELECT version FROM ledger
-                    WHERE wallet_id = wallet.id AND occurred_at <= clock_timestamp() - make_interval(secs => $2)
+                    WHERE wallet_id = wallet.id
+                          AND (occurred_at <= clock_timestamp() - make_interval(secs => $2)
+                               OR occurred_at > clock_timestamp())
                     ORDER BY version DESC LIMIT 1) AS entry
 """
 
@@ -152,7 +155,10 @@ async def _find(stores: Stores, projection: Projection) -> Index:
 
 
 async def _read_settled(engine: AsyncEngine, wallet_ids: Iterable[str], older_than_s: float) -> dict[str, int]:
-    """For each wallet the version of its newest entry that is older than that; wallets without one are left out."""
+    """For each wallet the version of its newest entry that is older than that; wallets without one are left out.
+
+    An entry whose time is still to come counts as old.
+    """
     with postgres_errors():
         async with raw_connection(engine) as connection:
             rows = await connection.fetch(READ_SETTLED, list(wallet_ids), older_than_s)

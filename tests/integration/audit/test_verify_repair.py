@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.support.audited import AT_ONCE_S
 from tests.support.commands import capture_hold, create_wallet, credit, new_id, place_hold, release_hold, transfer
+from tests.support.ledger import stop_clock
 from worker.audit import parts
 from worker.audit.compare_stream import own_properties
 from worker.audit.repair import verify_and_repair
@@ -145,6 +147,19 @@ async def test_what_is_younger_than_a_minute_is_left_to_those_who_committed_it(f
     assert report.repaired == ()
     assert {one.kind for one in report.differences} == {Kind.LAGS}
     assert await fresh.everything() == stands
+
+
+async def test_what_was_committed_by_a_clock_that_was_ahead_is_made_up(fresh, monkeypatch):
+    """Its time is still to come: waiting until it is a minute old could take a year."""
+    wallet = new_id()
+    await fresh.run(create_wallet(wallet))
+    stop_clock(monkeypatch, datetime.now(UTC) + timedelta(days=365))
+    await fresh.run_in_postgres(credit(wallet))
+
+    report = await verify_and_repair(fresh.stores, settle_s=AT_ONCE_S)
+
+    assert report.is_clean, report.differences
+    assert Repaired(wallet, Store.KURRENTDB, "revisions 1 to 1") in report.repaired
 
 
 async def test_only_what_is_old_enough_is_made_up(fresh):
