@@ -132,6 +132,22 @@ async def test_a_reply_goes_to_the_topic_that_was_asked_for(world):
     assert await default.to_end() == []
 
 
+async def test_a_reply_goes_to_the_partition_that_was_asked_for(world):
+    """Where its topic has it; else its key decides, as without the header."""
+    replies = await world.topic(world.reply_topic)
+    wallet = new_id()
+    worker = world.start("a")
+    asked = [partition.to_bytes(4) for partition in (*range(world.partitions), world.partitions)]
+
+    sent = await world.send(
+        [record_of(create_wallet(wallet)), *(record_of(credit(wallet), ("kafka_replyPartition", one)) for one in asked)]
+    )
+
+    by_key, *found, beyond = [reply.partition for reply in await replies.until_answered(sent)]
+    assert (found, beyond) == (list(range(world.partitions)), by_key)
+    assert await worker.stop() == 0
+
+
 async def test_a_reply_topic_that_does_not_exist_is_replaced_by_the_default(world):
     """The command runs all the same, and its reply says where it could not go."""
     wallet, missing = new_id(), f"{world.reply_topic}.missing".encode()

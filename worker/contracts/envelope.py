@@ -14,6 +14,7 @@ CORRELATION_ID = "correlation_id"
 REPLY_TO = "reply_to"
 SPRING_CORRELATION_ID = "kafka_correlationId"
 SPRING_REPLY_TOPIC = "kafka_replyTopic"
+SPRING_REPLY_PARTITION = "kafka_replyPartition"
 TRACEPARENT = "traceparent"
 COMMAND_ID = "command_id"
 STATUS = "status"
@@ -67,7 +68,8 @@ class Envelope:
 
     `reply_topic` is where the reply goes; `refused_reply_topic` is set, as printable text, where the sender named a
     topic that is not allowed (the reply then goes to the default one). `correlation` are the header names and bytes to
-    give back. `attempt` is 1, or what `wallex dlq replay` wrote.
+    give back. `attempt` is 1, or what `wallex dlq replay` wrote. `reply_partition` is the partition of the reply topic
+    that the sender asked for.
     """
 
     reply_topic: str
@@ -75,6 +77,7 @@ class Envelope:
     correlation: tuple[tuple[str, bytes], ...] = ()
     traceparent: str | None = None
     attempt: int = 1
+    reply_partition: int | None = None
 
     @property
     def correlation_text(self) -> str | None:
@@ -104,6 +107,7 @@ def read_envelope(headers: Headers, reply_topics: ReplyTopics) -> Envelope:
         correlation=tuple(_correlation(last)),
         traceparent=_traceparent(last.get(TRACEPARENT)),
         attempt=_attempt(last.get(DLQ_ATTEMPT)),
+        reply_partition=_partition(last.get(SPRING_REPLY_PARTITION)) if refused is None else None,
     )
 
 
@@ -146,6 +150,12 @@ def _correlation(last: dict[str, bytes | None]) -> Iterable[tuple[str, bytes]]:
 
 def _traceparent(value: bytes | None) -> str | None:
     return value.decode() if value is not None and _well_formed_traceparent(value) else None
+
+
+def _partition(value: bytes | None) -> int | None:
+    """A partition as Spring writes it: four bytes, big endian. Anything else is dropped."""
+    partition = int.from_bytes(value, signed=True) if value is not None and len(value) == 4 else -1
+    return partition if partition >= 0 else None
 
 
 def _attempt(value: bytes | None) -> int:

@@ -202,7 +202,8 @@ def reply_message(answered: Answered) -> Message:
     status = ACCEPTED if outcome.error_code is None else REJECTED
     headers = reply_headers(answered.envelope, answered.command_id, status, replayed=outcome.replayed)
     key, time_ms = fitting_key(answered.record.key), answered.record.timestamp
-    return Message(answered.envelope.reply_topic, key, outcome.reply, headers, time_ms=time_ms)
+    partition = answered.envelope.reply_partition
+    return Message(answered.envelope.reply_topic, key, outcome.reply, headers, time_ms=time_ms, partition=partition)
 
 
 def _firsts(runs: Sequence[Run]) -> dict[str, int]:

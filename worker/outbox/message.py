@@ -14,6 +14,7 @@ class Message(NamedTuple):
     """A record to publish. Only a reply may be redirected to the default reply topic.
 
     `time_ms` is the record's time where the broker refuses that of this process's clock; None: there is none.
+    `partition` is the one that its sender asked for, used where the topic has it; else the key decides.
     `shorten` makes a smaller record of one that is too large for its topic, None where there is none.
     """
 
@@ -24,6 +25,7 @@ class Message(NamedTuple):
     is_reply: bool = True
     time_ms: int | None = None
     shorten: Callable[[Message], Message | None] | None = None
+    partition: int | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -225,7 +225,7 @@ class Publisher:
 
     def _redirect(self, one: Try) -> None:
         headers = [*one.message.headers, (REPLY_TO_FAILED, one.message.topic.encode())]
-        one.message = one.message._replace(topic=self._default_topic, headers=headers)
+        one.message = one.message._replace(topic=self._default_topic, headers=headers, partition=None)
         one.may_be_redirected = False
 
 

@@ -58,7 +58,8 @@ async def _batches(producer: AIOKafkaProducer, tries: Sequence[Try]) -> dict[tup
             one.error, one.together = found, 1
             continue
         led = [partition for partition in found if _is_led(producer, topic, partition)] if key is None else found
-        partition = _partition(key, found, led)
+        wanted = one.message.partition
+        partition = wanted if wanted is not None and wanted in found else _partition(key, found, led)
         if one.may_be_redirected and not _is_led(producer, topic, partition):
             if not asked_anew:
                 await producer.client.force_metadata_update()

@@ -447,7 +447,7 @@ async def test_readiness_and_publishing_share_one_producer(kafka, monkeypatch):
         started += 1
         return await start(connection)
 
-    monkeypatch.setattr(publish, "_start_producer", counted)
+    monkeypatch.setattr(kafka.publisher, "_start_producer", counted)
 
     await asyncio.gather(kafka.publisher.is_ready(), kafka.publisher.publish([kafka.message(kafka.default)]))
 

@@ -292,3 +292,29 @@ def test_a_reply_to_what_could_not_be_read_has_no_command_id():
     headers = reply_headers(envelope, None, "rejected", replayed=False)
 
     assert headers == [("correlation_id", b"c-1"), ("status", b"rejected")]
+
+
+@pytest.mark.parametrize(
+    ("value", "partition"),
+    [
+        (b"\x00\x00\x00\x00", 0),
+        (b"\x00\x00\x01\x02", 258),
+        (b"\x7f\xff\xff\xff", 2**31 - 1),
+        (b"\xff\xff\xff\xff", None),
+        (b"\x00\x00\x01", None),
+        (b"\x00\x00\x00\x00\x01", None),
+        (b"3", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_a_reply_partition_is_four_bytes_as_spring_writes_them(value, partition):
+    """Anything else is dropped: the key decides then."""
+    assert read_envelope([("kafka_replyPartition", value)], TOPICS).reply_partition == partition
+
+
+def test_a_partition_of_a_refused_topic_means_nothing():
+    """The refusal goes to the default topic, by its key."""
+    headers = [("reply_to", b"orders"), ("kafka_replyPartition", b"\x00\x00\x00\x01")]
+
+    assert read_envelope(headers, TOPICS).reply_partition is None

@@ -75,7 +75,8 @@ def _channels(topics: Topics) -> dict[str, Any]:
         ),
         "requestedReplies": {
             "address": None,
-            "description": f"The topic that the command's `{REPLY_TO}` header names (or Spring's `kafka_replyTopic`), "
+            "description": f"The topic that the command's `{REPLY_TO}` header names (or Spring's `kafka_replyTopic`, "
+            "in the partition of `kafka_replyPartition` where it exists), "
             f"one that matches {topics.reply_pattern}.",
             "messages": {"Reply": _message_ref("Reply")},
         },
