@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,12 @@ from worker.audit import parts
 from worker.audit.compare_stream import own_properties
 from worker.audit.repair import verify_and_repair
 from worker.audit.report import Kind, Repaired, Store
-from worker.errors import Unavailable
+from worker.audit.stores import open_postgres
+from worker.errors import ForeignStore, Unavailable
+from worker.outbox.adoption import adopt
+from worker.outbox.event_store import open_event_store
+from worker.outbox.installation import Installation
+from worker.settings import Settings
 
 
 async def _repair(world, settle_s=AT_ONCE_S):
@@ -184,15 +190,25 @@ async def test_only_what_is_old_enough_is_made_up(fresh):
     ]
 
 
-async def test_a_kurrentdb_that_lost_everything_gets_it_back(fresh, tmp_path):
-    """Restored from an old backup: the ledger is the journal of every stream."""
+async def test_a_kurrentdb_that_lost_everything_gets_it_back_once_it_is_adopted(fresh, stack, tmp_path):
+    """The ledger is the journal of every stream; an empty one may be another's, though, until told."""
     await fresh.two_wallets()
     wallet, *_ = await _wallet_with_holds(fresh)
     fresh.standin.kill()
     shutil.rmtree(tmp_path / "data")
     await fresh.standin.start()
+    own = {"DB_NAME": fresh.stores.engine.url.database, "KURRENTDB_URI": fresh.standin.uri}
+    settings = Settings.load({**stack.environment(), **own})
 
-    report = await _repair(fresh)
+    with pytest.raises(ForeignStore, match="KurrentDB is foreign"):
+        await _repair(fresh)
+    await adopt(settings)
+    async with (
+        open_postgres(settings) as engine,
+        open_event_store(fresh.standin.uri, Installation(engine).check) as appends,
+    ):
+        stores = dataclasses.replace(fresh.stores, engine=engine, appends=appends)
+        report = await verify_and_repair(stores, settle_s=AT_ONCE_S, older_than_s=0)
 
     assert report.is_clean, report.differences
     assert Repaired(wallet, Store.KURRENTDB, "revisions 0 to 3") in report.repaired
