@@ -131,4 +131,5 @@ async def test_no_command_no_event_and_no_error_code_is_left_out():
 
     assert {step.command["type"] for step in steps if step.code is None} == {one.__name__ for one in COMMAND_TYPES}
     assert {event for step in steps for event in step.events} == set(EventType)
-    assert {step.code for step in steps if step.code is not None} == set(ErrorCode)
+    # A quarantine is told of in `test_held_up.py`: it takes a stream that contradicts the ledger.
+    assert {step.code for step in steps if step.code is not None} == set(ErrorCode) - {ErrorCode.WALLET_QUARANTINED}

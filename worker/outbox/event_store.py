@@ -118,13 +118,21 @@ class EventStore:
     async def _connect(self) -> Connection:
         connection = await self._open(self._uri)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await connection.channel.channel_ready()
+            await self._until_up(connection)
             await self._check(connection.client)
         except BaseException:
             await connection.close()
             raise
         return connection
+
+    async def _until_up(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await connection.channel.channel_ready()
+        except TimeoutError:
+            # A channel does not say what keeps it from the server, such as a wrong certificate. A call does.
+            await self._check(connection.client)
+            raise
 
     async def _locate(self, connection: Connection, runs: Sequence[Run]) -> dict[str, int]:
         if self._has_append_records:
